@@ -1,0 +1,37 @@
+/* Counted memory: one account per runtime, over a host's allocation function.
+** Lua's heap and neap's own blocks come through here, so `used` is what a runtime
+** holds. Sizes are given back at free, as Lua does; no block carries a header. */
+#ifndef BASE_MEMORY_H
+#define BASE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* As lua_Alloc: n == 0 frees, p == NULL (then old == 0) makes a new block. */
+typedef void *memory_fn(void *ud, void *p, size_t old, size_t n);
+
+struct memory {
+    memory_fn *fn;
+    void *ud;
+    size_t used, peak; /* bytes held now, and at most so far */
+};
+
+/* The default memory_fn: realloc and free. */
+void *memory_system(void *ud, void *p, size_t old, size_t n);
+
+/* fn NULL: memory_system. */
+void memory_init(struct memory *m, memory_fn *fn, void *ud);
+
+/* Makes, moves or frees a block; NULL when there is no memory (the old block stays). */
+void *memory_resize(struct memory *m, void *p, size_t old, size_t n);
+
+/* A new block of n bytes, all zero; NULL when there is no memory. */
+void *memory_new(struct memory *m, size_t n);
+
+void memory_free(struct memory *m, void *p, size_t n);
+
+/* Grows an array of `size`-byte items to hold at least `need` of them, doubling.
+** Returns the array and sets *cap, or NULL and leaves both as they were. */
+void *memory_grow(struct memory *m, void *items, uint32_t *cap, uint32_t need, size_t size);
+
+#endif
