@@ -1,0 +1,299 @@
+#include "core/channel.h"
+
+#include "core/sched.h"
+#include "core/tasklet.h"
+
+#include <math.h>
+
+static const char closed_text[] = "Send/receive operation on a closed channel";
+
+static void sender_joined(struct wait_queue *q)
+{
+    container_of(q, struct channel, queue)->balance++;
+}
+
+static void receiver_joined(struct wait_queue *q)
+{
+    container_of(q, struct channel, queue)->balance--;
+}
+
+static const struct wait_class sending = {
+    .what = "send on a channel", .joined = sender_joined, .left = receiver_joined};
+static const struct wait_class receiving = {
+    .what = "receive on a channel", .joined = receiver_joined, .left = sender_joined};
+
+struct channel *channel_push(lua_State *L, uint32_t capacity)
+{
+    struct channel *ch = object_new(L, OBJECT_CHANNEL, sizeof *ch, CHANNEL_VALUES);
+    wait_queue_init(&ch->queue, &receiving);
+    ch->preference = -1;
+    ch->capacity = capacity;
+    return ch;
+}
+
+/* ---- the buffer ----
+** A ring in a Lua list, two entries an item: the number of values (-1: an error to raise),
+** and the value itself or a list of them. A sender that waits for room has its item packed
+** the same way above the channel, so that moving it in later needs no memory. */
+
+/* Replaces the values at 2..top by their item: the number and the value. */
+static void pack_item(lua_State *L, bool error)
+{
+    int n = lua_gettop(L) - 1;
+    if (n != 1) {
+        lua_createtable(L, n, 0);
+        lua_insert(L, 2);
+        for (int i = n; i > 0; i--)
+            lua_rawseti(L, 2, i);
+    }
+    lua_pushinteger(L, error ? -1 : n);
+    lua_insert(L, 2);
+}
+
+static lua_Integer ring_place(const struct channel *ch, uint32_t nth)
+{
+    return 2 * (lua_Integer)(((uint64_t)ch->first + nth) % ch->capacity) + 1;
+}
+
+/* Takes the item on the top into the buffer. */
+static void buffer_put(lua_State *L, struct channel *ch)
+{
+    if (lua_getiuservalue(L, 1, CHANNEL_BUFFER) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, CHANNEL_BUFFER);
+    }
+    lua_Integer at = ring_place(ch, ch->count);
+    lua_insert(L, -3);
+    lua_rawseti(L, -3, at + 1);
+    lua_rawseti(L, -2, at);
+    lua_pop(L, 1);
+    ch->count++;
+}
+
+/* Pushes the values of the oldest item; false: the one value is an error. */
+static bool buffer_take(lua_State *L, struct channel *ch)
+{
+    lua_Integer at = ring_place(ch, 0);
+    lua_getiuservalue(L, 1, CHANNEL_BUFFER);
+    int buffer = lua_gettop(L);
+    lua_rawgeti(L, buffer, at);
+    int n = (int)lua_tointeger(L, -1);
+    luaL_checkstack(L, n + 4, NULL);
+    lua_rawgeti(L, buffer, at + 1);
+    for (int i = 0; i < 2; i++) {
+        lua_pushboolean(L, 0);
+        lua_rawseti(L, buffer, at + i);
+    }
+    ch->first = (uint32_t)(((uint64_t)ch->first + 1) % ch->capacity);
+    ch->count--;
+    if (n == 0 || n > 1) {
+        int list = lua_gettop(L);
+        for (int i = 1; i <= n; i++)
+            lua_rawgeti(L, list, i);
+        lua_remove(L, list);
+    }
+    lua_remove(L, buffer + 1);
+    lua_remove(L, buffer);
+    return n >= 0;
+}
+
+/* ---- who runs on ---- */
+
+static int sent(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wait_result(L);
+    return 0;
+}
+
+/* What a receive returns when all it got lies above index 1 (and the counter). */
+static int received(lua_State *L, enum channel_mode mode)
+{
+    if (mode == CHANNEL_EACH && lua_isnoneornil(L, 2))
+        return luaL_error(L, "nil was sent: use `for i, v in ch:iter()`");
+    if (mode == CHANNEL_COUNTED) {
+        lua_pushinteger(L, lua_tointeger(L, 2) + 1);
+        lua_replace(L, 2);
+    }
+    return lua_gettop(L) - 1;
+}
+
+static int unserved(lua_State *L, enum wake why, enum channel_mode mode)
+{
+    lua_pushnil(L);
+    if (mode != CHANNEL_PLAIN)
+        return 1;
+    lua_pushstring(L, why == WAKE_TIMEOUT ? "timeout" : "closed");
+    return 2;
+}
+
+static int received_k(lua_State *L, int status, lua_KContext mode)
+{
+    (void)status;
+    enum wake why = wait_result(L);
+    return why == WAKE_SERVED ? received(L, (enum channel_mode)mode)
+                              : unserved(L, why, (enum channel_mode)mode);
+}
+
+/* After a hand-over between the caller and its partner: the caller's place in the order.
+** True: it gives way, and has been queued. The partner is woken here. */
+static bool give_way(lua_State *L, struct channel *ch, struct tasklet *partner, enum wake why,
+                     bool partner_first)
+{
+    struct runtime *rt = runtime_of(L);
+    if (!(ch->schedule_all || partner_first) || !wait_possible(L)) {
+        wait_wake(rt, partner, why);
+        return false;
+    }
+    if (ch->schedule_all)
+        wait_wake(rt, partner, why);
+    else
+        wait_wake_front(rt, partner, why);
+    sched_append(rt, rt->current);
+    return true;
+}
+
+/* ---- send ---- */
+
+/* Moves the values at 2..top to the first receiver, which stays in the queue. */
+static struct tasklet *hand_over(lua_State *L)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    struct tasklet *t = wait_first(&ch->queue);
+    int n = lua_gettop(L) - 1;
+    if (!lua_checkstack(t->leaf, n + 1))
+        luaL_error(L, "not enough memory");
+    ch->balance++;
+    lua_xmove(L, t->leaf, n);
+    return t;
+}
+
+int channel_send(lua_State *L, bool error)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    if (ch->balance < 0) {
+        struct tasklet *t = hand_over(L);
+        if (give_way(L, ch, t, error ? WAKE_RAISE : WAKE_SERVED, ch->preference < 0))
+            return wait_switch(L, 0, sent);
+        return 0;
+    }
+    if (ch->closing)
+        return error_raise(L, ERROR_CLOSED, closed_text);
+    if (ch->count < ch->capacity) {
+        pack_item(L, error);
+        buffer_put(L, ch);
+        return 0;
+    }
+    struct tasklet *t = wait_check(L);
+    if (ch->capacity > 0)
+        pack_item(L, error);
+    t->sends_error = error;
+    ch->queue.class = &sending;
+    return wait_on(L, &ch->queue, HUGE_VAL, 0, sent);
+}
+
+bool channel_try_send(lua_State *L)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    if (ch->balance < 0) {
+        wait_wake(runtime_of(L), hand_over(L), WAKE_SERVED);
+        return true;
+    }
+    if (ch->closing || ch->count >= ch->capacity)
+        return false;
+    pack_item(L, false);
+    buffer_put(L, ch);
+    return true;
+}
+
+/* ---- receive ---- */
+
+/* Pulls the values of the first sender onto L; it stays in the queue. */
+static struct tasklet *pull(lua_State *L)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    struct tasklet *t = wait_first(&ch->queue);
+    int n = lua_gettop(t->leaf) - 1;
+    luaL_checkstack(L, n + 4, NULL);
+    lua_xmove(t->leaf, L, n);
+    ch->balance--;
+    return t;
+}
+
+/* Takes from the buffer, and lets the first sender that waits for room in. */
+static bool take_buffered(lua_State *L)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    bool plain = buffer_take(L, ch);
+    if (ch->balance > 0) {
+        struct tasklet *t = pull(L);
+        buffer_put(L, ch);
+        wait_wake(runtime_of(L), t, WAKE_SERVED);
+    }
+    return plain;
+}
+
+int channel_receive(lua_State *L, double timeout, enum channel_mode mode)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    if (ch->count > 0)
+        return take_buffered(L) ? received(L, mode) : lua_error(L);
+    if (ch->balance > 0) {
+        struct tasklet *t = pull(L);
+        if (t->sends_error) {
+            wait_wake(runtime_of(L), t, WAKE_SERVED);
+            return lua_error(L);
+        }
+        if (give_way(L, ch, t, WAKE_SERVED, ch->preference > 0))
+            return wait_switch(L, mode, received_k);
+        return received(L, mode);
+    }
+    if (ch->closing)
+        return unserved(L, WAKE_CLOSED, mode);
+    wait_check(L);
+    ch->queue.class = &receiving;
+    return wait_on(L, &ch->queue, timeout, mode, received_k);
+}
+
+bool channel_try_receive(lua_State *L)
+{
+    struct channel *ch = lua_touserdata(L, 1);
+    bool plain = true;
+    if (ch->count > 0) {
+        plain = take_buffered(L);
+    } else if (ch->balance > 0) {
+        struct tasklet *t = pull(L);
+        plain = !t->sends_error;
+        wait_wake(runtime_of(L), t, WAKE_SERVED);
+    } else {
+        return false;
+    }
+    if (!plain)
+        lua_error(L);
+    return true;
+}
+
+/* ---- close ---- */
+
+void channel_close(lua_State *L, bool wake)
+{
+    struct runtime *rt = runtime_of(L);
+    struct channel *ch = lua_touserdata(L, 1);
+    struct tasklet *t;
+    ch->closing = true;
+    if (!wake)
+        return;
+    error_push(L, ERROR_CLOSED, closed_text);
+    for (; (t = wait_first(&ch->queue)); ch->balance += ch->balance > 0 ? -1 : 1) {
+        if (ch->balance > 0) {
+            if (!lua_checkstack(t->leaf, 1))
+                luaL_error(L, "not enough memory");
+            lua_pushvalue(L, -1);
+            lua_xmove(L, t->leaf, 1);
+        }
+        wait_wake(rt, t, ch->balance > 0 ? WAKE_RAISE : WAKE_CLOSED);
+    }
+    lua_pop(L, 1);
+}

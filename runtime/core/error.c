@@ -1,0 +1,282 @@
+#include "core/error.h"
+
+#include "core/runtime.h"
+#include "core/tasklet.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const names[ERROR_CLASSES] = {
+    "TaskletExit", "Interrupted",   "CancelledError", "TimeoutError", "AlreadyCalledError",
+    "ClosedError", "DeadlockError", "FirstError",     "Error",
+};
+
+const char *error_name(enum error_class c)
+{
+    return names[c];
+}
+
+static int instance_tostring(lua_State *L)
+{
+    if (lua_istable(L, 1) && lua_getfield(L, 1, "message") == LUA_TSTRING)
+        return 1;
+    return luaL_getmetafield(L, 1, "__name") == LUA_TNIL ? 0 : 1;
+}
+
+/* Class(text): a new instance. */
+static int class_call(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_createtable(L, 0, 1);
+    if (!lua_isnil(L, 2)) {
+        luaL_tolstring(L, 2, NULL);
+        lua_setfield(L, -2, "message");
+    }
+    lua_pushvalue(L, 1);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+static int class_tostring(lua_State *L)
+{
+    lua_getfield(L, 1, "__name");
+    return 1;
+}
+
+void error_open(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    luaL_Reg meta[] = {{"__call", class_call}, {"__tostring", class_tostring}, {NULL, NULL}};
+    luaL_newlib(L, meta);
+    for (int c = 0; c < ERROR_CLASSES; c++) {
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, names[c]);
+        lua_setfield(L, -2, "__name");
+        lua_pushcfunction(L, instance_tostring);
+        lua_setfield(L, -2, "__tostring");
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -2, "__index");
+        if (c == ERROR_TASKLET_EXIT) {
+            lua_createtable(L, 0, 0);
+            lua_insert(L, -2);
+            lua_setmetatable(L, -2);
+        } else {
+            lua_pushvalue(L, -2);
+            lua_setmetatable(L, -2);
+        }
+        rt->error_id[c] = lua_topointer(L, -1);
+        rt->error_ref[c] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    lua_pop(L, 1);
+}
+
+void error_push(lua_State *L, enum error_class c, const char *text)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->error_ref[c]);
+    if (c == ERROR_TASKLET_EXIT)
+        return;
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, "message");
+    lua_insert(L, -2);
+    lua_setmetatable(L, -2);
+}
+
+int error_raise(lua_State *L, enum error_class c, const char *text)
+{
+    error_push(L, c, text);
+    return lua_error(L);
+}
+
+int error_is(lua_State *L, int i, enum error_class c)
+{
+    struct runtime *rt = runtime_of(L);
+    if (lua_type(L, i) != LUA_TTABLE)
+        return 0;
+    if (c == ERROR_TASKLET_EXIT)
+        return lua_topointer(L, i) == rt->error_id[c];
+    if (!lua_getmetatable(L, i))
+        return 0;
+    const void *id = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return id == rt->error_id[c];
+}
+
+int failure_test(lua_State *L, int i)
+{
+    if (lua_type(L, i) != LUA_TTABLE || !lua_getmetatable(L, i))
+        return 0;
+    const void *id = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return id == runtime_of(L)->failure_id;
+}
+
+void failure_push(lua_State *L, int i, const char *trace)
+{
+    i = lua_absindex(L, i);
+    if (failure_test(L, i)) {
+        lua_pushvalue(L, i);
+        return;
+    }
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, i);
+    lua_setfield(L, -2, "value");
+    lua_pushstring(L, trace);
+    lua_setfield(L, -2, "traceback");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->failure_ref);
+    lua_setmetatable(L, -2);
+}
+
+void failure_unwrap(lua_State *L)
+{
+    if (failure_test(L, -1)) {
+        lua_getfield(L, -1, "value");
+        lua_remove(L, -2);
+    }
+}
+
+/* If the error at 1 came to this tasklet from elsewhere (through a deferred), adds where
+** it was raised first to the traceback on the top. */
+static void append_origin(lua_State *L)
+{
+    struct tasklet *t = runtime_of(L)->current;
+    if (!t || !t->side)
+        return;
+    int trace = lua_gettop(L);
+    tasklet_push(L, t);
+    tasklet_get(L, -1, SIDE_ORIGIN);
+    if (failure_test(L, -1)) {
+        lua_getfield(L, -1, "value");
+        if (lua_rawequal(L, -1, 1)) {
+            lua_pushvalue(L, trace);
+            lua_pushliteral(L, "\nraised first:\n");
+            lua_getfield(L, trace + 2, "traceback");
+            lua_concat(L, 3);
+            lua_replace(L, trace);
+        }
+    }
+    lua_settop(L, trace);
+}
+
+int error_handler(lua_State *L)
+{
+    if (error_is(L, 1, ERROR_TASKLET_EXIT) || failure_test(L, 1)) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    luaL_traceback(L, L, NULL, 1);
+    append_origin(L);
+    failure_push(L, 1, lua_tostring(L, -1));
+    return 1;
+}
+
+/* message(value): as `lua` words an error. */
+static int push_message(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TSTRING || luaL_getmetafield(L, 1, "__tostring") != LUA_TNIL ||
+        lua_type(L, 1) == LUA_TNUMBER)
+        luaL_tolstring(L, 1, NULL);
+    else
+        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+    return 1;
+}
+
+void error_report_text(struct runtime *rt, struct tasklet *t, const char *message)
+{
+    rt->fails++;
+    if (rt->on_fail)
+        rt->on_fail(rt, t, message, "");
+    else
+        error_log(rt, "%s", message);
+}
+
+/* Replaces the value on the top by its message; an error in its __tostring is named. */
+static void to_message(lua_State *L)
+{
+    lua_pushcfunction(L, push_message);
+    lua_insert(L, -2);
+    struct runtime *rt = runtime_of(L);
+    rt->reactor_code++;
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+        lua_pushfstring(L, "(error object whose __tostring fails)"), lua_remove(L, -2);
+    rt->reactor_code--;
+}
+
+/* Hands value (at v) and trace (at v + 1) to the host. */
+static void report_to_host(lua_State *L, struct tasklet *t, int v, const char *prefix)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_pushstring(L, prefix);
+    lua_pushvalue(L, v);
+    to_message(L);
+    if (t && tasklet_alive(t)) { /* the host may want an id for it */
+        tasklet_push(L, t);
+        tasklet_side(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_concat(L, 2);
+    const char *message = lua_tostring(L, -1), *trace = lua_tostring(L, v + 1);
+    rt->fails++;
+    if (rt->on_fail)
+        rt->on_fail(rt, t, message, trace);
+    else
+        error_log(rt, "%s\n%s", message, trace);
+    lua_pop(L, 1);
+}
+
+void error_report(lua_State *L, struct tasklet *t, const char *prefix)
+{
+    struct runtime *rt = runtime_of(L);
+    luaL_checkstack(L, 20, NULL);
+    int v = lua_gettop(L);
+    if (failure_test(L, v)) {
+        lua_getfield(L, v, "traceback");
+        lua_getfield(L, v, "value");
+        lua_replace(L, v);
+        if (!lua_isstring(L, -1))
+            lua_pushliteral(L, ""), lua_replace(L, -2);
+    } else {
+        lua_pushliteral(L, "");
+    }
+    if (t && tasklet_alive(t) && t != rt->main) {
+        lua_pushliteral(L, "\nin ");
+        tasklet_push_title(L, t);
+        lua_pushliteral(L, ", ");
+        tasklet_push_site(L, t);
+        lua_concat(L, 5);
+    }
+    if (rt->on_error_ref == LUA_NOREF || (t && t == rt->main)) {
+        report_to_host(L, t, v, prefix);
+    } else {
+        lua_pushcfunction(L, error_handler);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, rt->on_error_ref);
+        t ? tasklet_push(L, t) : lua_pushnil(L);
+        lua_pushvalue(L, v);
+        lua_pushvalue(L, v + 1);
+        rt->reactor_code++;
+        int status = lua_pcall(L, 3, 0, v + 2);
+        rt->reactor_code--;
+        if (status != LUA_OK) {
+            report_to_host(L, t, v, prefix);
+            lua_settop(L, v + 3);
+            failure_unwrap(L);
+            lua_pushliteral(L, "in the function given to neap.on_error");
+            report_to_host(L, t, v + 3, "");
+        }
+    }
+    lua_settop(L, v - 1);
+}
+
+void error_log(struct runtime *rt, const char *format, ...)
+{
+    enum { level = 2 }; /* a warning */
+    char text[1024];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    if (rt->on_log)
+        rt->on_log(rt, level, text);
+}

@@ -1,0 +1,91 @@
+#include "core/object.h"
+
+#include "core/runtime.h"
+
+#include <string.h>
+
+/* __index(object, key): a method, or a property. Upvalues: methods, properties, name. */
+static int index_object(lua_State *L)
+{
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    const struct object_property *p = lua_touserdata(L, lua_upvalueindex(2));
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    for (; key && p && p->name; p++) {
+        if (strcmp(p->name, key) == 0) {
+            p->get(L, lua_touserdata(L, 1));
+            return 1;
+        }
+    }
+    return luaL_error(L, "%s has no field '%s'", lua_tostring(L, lua_upvalueindex(3)),
+                      luaL_tolstring(L, 2, NULL));
+}
+
+/* __newindex(object, key, value): a settable property. Upvalues: properties, name. */
+static int set_object(lua_State *L)
+{
+    const struct object_property *p = lua_touserdata(L, lua_upvalueindex(1));
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    for (; key && p && p->name; p++) {
+        if (p->set && strcmp(p->name, key) == 0) {
+            p->set(L, lua_touserdata(L, 1));
+            return 0;
+        }
+    }
+    return luaL_error(L, "%s has no field '%s' that can be set",
+                      lua_tostring(L, lua_upvalueindex(2)), luaL_tolstring(L, 2, NULL));
+}
+
+void object_class_new(lua_State *L, enum object_kind kind, const struct object_class *c)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_newtable(L);
+    lua_pushstring(L, c->name);
+    lua_setfield(L, -2, "__name");
+    if (c->metamethods)
+        luaL_setfuncs(L, c->metamethods, 0);
+    if (c->methods) {
+        lua_newtable(L);
+        luaL_setfuncs(L, c->methods, 0);
+        lua_pushlightuserdata(L, (void *)c->properties);
+        lua_pushstring(L, c->name);
+        lua_pushcclosure(L, index_object, 3);
+        lua_setfield(L, -2, "__index");
+        lua_pushlightuserdata(L, (void *)c->properties);
+        lua_pushstring(L, c->name);
+        lua_pushcclosure(L, set_object, 2);
+        lua_setfield(L, -2, "__newindex");
+    }
+    rt->class_id[kind] = lua_topointer(L, -1);
+    rt->class_ref[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void *object_new(lua_State *L, enum object_kind kind, size_t size, int values)
+{
+    void *p = lua_newuserdatauv(L, size, values);
+    memset(p, 0, size);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->class_ref[kind]);
+    lua_setmetatable(L, -2);
+    return p;
+}
+
+void *object_test(lua_State *L, int i, enum object_kind kind)
+{
+    if (lua_type(L, i) != LUA_TUSERDATA || !lua_getmetatable(L, i))
+        return NULL;
+    const void *id = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return id == runtime_of(L)->class_id[kind] ? lua_touserdata(L, i) : NULL;
+}
+
+void *object_check(lua_State *L, int i, enum object_kind kind)
+{
+    void *p = object_test(L, i, kind);
+    if (!p) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->class_ref[kind]);
+        lua_getfield(L, -1, "__name");
+        luaL_typeerror(L, i, lua_tostring(L, -1));
+    }
+    return p;
+}

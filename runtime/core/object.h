@@ -1,0 +1,49 @@
+/* The kinds of userdata that scripts see, and their metatables.
+** A kind is told by the address of its metatable, which no script can forge
+** without the debug library. */
+#ifndef CORE_OBJECT_H
+#define CORE_OBJECT_H
+
+#include "lauxlib.h"
+#include "lua.h"
+
+enum object_kind {
+    OBJECT_TASKLET,
+    OBJECT_SIDE, /* a tasklet's side block */
+    OBJECT_CHANNEL,
+    OBJECT_DEFERRED,
+    OBJECT_WAITERS,   /* tasklets that wait at one place of a deferred's chain */
+    OBJECT_UNHANDLED, /* a failure that nobody has taken yet */
+    OBJECT_STREAM,
+    OBJECT_LISTENER,
+    OBJECT_KINDS
+};
+
+/* A property of an object: pushes its value (get) or takes the value at index 3 (set). */
+struct object_property {
+    const char *name;
+    void (*get)(lua_State *L, void *object);
+    void (*set)(lua_State *L, void *object); /* NULL: read-only */
+};
+
+/* What a kind's metatable is made from. `properties` ends with a NULL name and must
+** outlive the state. NULL members are left out. */
+struct object_class {
+    const char *name; /* as error messages say it */
+    const luaL_Reg *methods, *metamethods;
+    const struct object_property *properties;
+};
+
+/* Makes the metatable of a kind; once per runtime, before the first object. [E] */
+void object_class_new(lua_State *L, enum object_kind kind, const struct object_class *c);
+
+/* Pushes a new userdata of the kind with `size` bytes, all zero, and `values` user values. [E] */
+void *object_new(lua_State *L, enum object_kind kind, size_t size, int values);
+
+/* The object at index i, or NULL if that is not of the kind. */
+void *object_test(lua_State *L, int i, enum object_kind kind);
+
+/* The same, but raises an argument error. [E] */
+void *object_check(lua_State *L, int i, enum object_kind kind);
+
+#endif

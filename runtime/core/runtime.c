@@ -1,0 +1,119 @@
+#include "core/runtime.h"
+
+#include "core/tasklet.h"
+
+#include <string.h>
+
+#ifdef NEAP_STRESS
+/* Makes the first try of every now and then a growing allocation fail, so that Lua
+** collects in the middle of whatever it was doing and tries again. */
+static bool stress_refuses(const void *p, size_t old, size_t n)
+{
+    static _Thread_local unsigned count;
+    return n > (p ? old : 0) && ++count % 1009 == 0;
+}
+#else
+#define stress_refuses(p, old, n) false
+#endif
+
+static void *lua_memory(void *ud, void *p, size_t old, size_t n)
+{
+    if (stress_refuses(p, old, n))
+        return NULL;
+    return memory_resize(ud, p, p ? old : 0, n); /* for a new block Lua gives a type there */
+}
+
+static int ref_table(lua_State *L, const char *mode)
+{
+    lua_newtable(L);
+    if (mode) {
+        lua_createtable(L, 0, 1);
+        lua_pushstring(L, mode);
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+    }
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int open(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    rt->threads_ref = ref_table(L, NULL);
+    rt->sides_ref = ref_table(L, "k");
+    rt->unhandled_ref = ref_table(L, NULL);
+    rt->channels_ref = ref_table(L, NULL);
+    rt->postponed_ref = ref_table(L, NULL);
+    error_open(L);
+    return 0;
+}
+
+int runtime_open(struct runtime *rt, const char **why)
+{
+    list_init(&rt->ready);
+    list_init(&rt->tasklets);
+    list_init(&rt->streams);
+    list_init(&rt->lingering);
+    list_init(&rt->starved);
+    rt->on_error_ref = LUA_NOREF;
+    rt->reactor = reactor_new(&rt->memory, why);
+    if (!rt->reactor)
+        return -1;
+    *why = "not enough memory";
+    rt->read_buffer = memory_new(&rt->memory, READ_BUFFER);
+    rt->L = rt->read_buffer ? lua_newstate(lua_memory, &rt->memory) : NULL;
+    if (rt->L) {
+        *thread_word(rt->L) = (uintptr_t)rt;
+        lua_pushcfunction(rt->L, open);
+        if (lua_pcall(rt->L, 0, 0, 0) == LUA_OK)
+            return 0;
+    }
+    runtime_close(rt);
+    return -1;
+}
+
+void runtime_close(struct runtime *rt)
+{
+    rt->closing = true;
+    while (!list_empty(&rt->tasklets))
+        tasklet_cut(rt, container_of(rt->tasklets.prev, struct tasklet, all));
+    if (rt->L)
+        lua_close(rt->L);
+    if (rt->close_net)
+        rt->close_net(rt);
+    rt->L = NULL;
+    memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
+    memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
+    heap_free(&rt->timers, &rt->memory);
+    slots_free(&rt->slots, &rt->memory);
+    reactor_free(rt->reactor);
+}
+
+static int report(lua_State *L)
+{
+    error_report(L, NULL, "");
+    return 0;
+}
+
+int runtime_enter(struct runtime *rt, lua_CFunction f, void *ud)
+{
+    lua_State *L = rt->L;
+    if (!lua_checkstack(L, LUA_MINSTACK)) {
+        error_report_text(rt, NULL, "not enough memory");
+        return LUA_ERRMEM;
+    }
+    rt->reactor_code++;
+    int top = lua_gettop(L);
+    lua_pushcfunction(L, error_handler);
+    lua_pushcfunction(L, f);
+    lua_pushlightuserdata(L, ud);
+    int status = lua_pcall(L, 1, 0, top + 1);
+    if (status != LUA_OK) {
+        lua_pushcfunction(L, report);
+        lua_insert(L, -2);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+            error_report_text(rt, NULL, "not enough memory to report an error");
+    }
+    lua_settop(L, top);
+    rt->reactor_code--;
+    return status;
+}

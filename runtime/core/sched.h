@@ -1,0 +1,23 @@
+/* The scheduler: one run queue, one trampoline. No tasklet resumes another, so the C
+** stack does not grow with their number. */
+#ifndef CORE_SCHED_H
+#define CORE_SCHED_H
+
+#include "core/runtime.h"
+
+/* Put a tasklet that is in no queue at the end or at the front of the run queue. */
+void sched_append(struct runtime *rt, struct tasklet *t);
+void sched_prepend(struct runtime *rt, struct tasklet *t);
+
+/* Takes a ready tasklet out; it is then paused. */
+void sched_remove(struct runtime *rt, struct tasklet *t);
+
+/* Runs turns until nothing is left that could still do something, or rt->stop is set: then
+** clears it and returns true. One turn: due timers, the run queue, the reactor. */
+bool sched_run(struct runtime *rt);
+
+/* Whether something could still happen: a ready tasklet, a timer, a wait that the world
+** outside can end. */
+bool sched_busy(const struct runtime *rt);
+
+#endif

@@ -1,0 +1,505 @@
+#include "core/tasklet.h"
+
+#include "core/deferred.h"
+#include "core/sched.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* The root frame of a tasklet's thread. */
+enum { ROOT_SELF = 1, ROOT_SITE, ROOT_HANDLER, ROOT_RESULTS };
+
+/* lua_resetthread needs a thread whose stack is at hand; nested resumes end before 200. */
+enum { MAX_CHAIN = 256 };
+
+/* Idle threads kept beyond the number of live tasklets. */
+enum { SPARE_THREADS = 256 };
+
+static_assert(sizeof(struct tasklet) + 32 <= 144, "a parked tasklet stays small");
+
+static const struct wait_class join_class = {.what = "join"};
+
+/* ---- threads ----
+** runtime.idle holds idle threads from its front and, from its end, the free places in
+** threads_ref. Both together never outnumber thread_count, so giving back cannot fail. */
+
+static uint32_t *free_place(struct runtime *rt, uint32_t i)
+{
+    return &rt->idle[rt->idle_cap - 1 - i].place;
+}
+
+/* An idle thread, or a new one. Raises if there is no memory. */
+static struct idle_thread take_thread(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    if (rt->idle_count > 0)
+        return rt->idle[--rt->idle_count];
+    if (rt->free_places == 0 && rt->thread_count == rt->idle_cap) {
+        uint32_t need = rt->idle_cap + 1;
+        void *p = memory_grow(&rt->memory, rt->idle, &rt->idle_cap, need, sizeof *rt->idle);
+        if (!p)
+            luaL_error(L, "not enough memory");
+        rt->idle = p;
+    }
+    uint32_t place =
+        rt->free_places ? *free_place(rt, rt->free_places - 1) : rt->thread_count + 1;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads_ref);
+    struct idle_thread th = {lua_newthread(L), place};
+    *thread_word(th.L) |= THREAD_ROOT;
+    lua_sethook(th.L, NULL, 0, 0);
+    lua_rawseti(L, -2, place);
+    lua_pop(L, 1);
+    rt->free_places ? rt->free_places-- : rt->thread_count++;
+    return th;
+}
+
+static void drop_thread(struct runtime *rt, uint32_t place)
+{
+    lua_rawgeti(rt->L, LUA_REGISTRYINDEX, rt->threads_ref);
+    lua_pushboolean(rt->L, 0);
+    lua_rawseti(rt->L, -2, place); /* the key exists: no memory needed */
+    lua_pop(rt->L, 1);
+    *free_place(rt, rt->free_places++) = place;
+}
+
+/* keep: false for a thread that a script has seen, which must never be another's. */
+static void give_thread(struct runtime *rt, struct idle_thread th, bool keep)
+{
+    if (keep)
+        rt->idle[rt->idle_count++] = th;
+    else
+        drop_thread(rt, th.place);
+    for (int n = 0; n < 2 && rt->idle_count > rt->tasklet_count + SPARE_THREADS; n++)
+        drop_thread(rt, rt->idle[--rt->idle_count].place);
+}
+
+/* The threads of a suspended tasklet, outermost first; each waits in coroutine.resume or
+** wrap with the next one at index 1. */
+static int chain_of(struct tasklet *t, lua_State *chain[MAX_CHAIN])
+{
+    int n = 0;
+    lua_State *T = t->thread;
+    chain[n++] = T;
+    while (T != t->leaf && n < MAX_CHAIN && (T = lua_tothread(T, 1)))
+        chain[n++] = T;
+    return n;
+}
+
+/* ---- making ---- */
+
+struct tasklet *tasklet_new(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = object_new(L, OBJECT_TASKLET, sizeof *t, 0);
+    list_init(&t->all);
+    list_init(&t->link);
+    t->id = ++rt->next_id;
+    return t;
+}
+
+static int root(lua_State *L);
+
+/* On the top: function, nargs arguments, the function that spawned. */
+static void bind(lua_State *L, int self, int nargs, int line)
+{
+    struct runtime *rt = runtime_of(L);
+    if (rt->closing)
+        luaL_error(L, "the runtime is closing");
+    struct tasklet *t = lua_touserdata(L, self);
+    struct idle_thread th = take_thread(L);
+    lua_State *T = th.L;
+    if (!lua_checkstack(T, nargs + 8)) {
+        give_thread(rt, th, true);
+        luaL_error(L, "too many arguments");
+    }
+    lua_pushcfunction(T, root);
+    lua_pushvalue(L, self);
+    lua_xmove(L, T, 1);
+    lua_xmove(L, T, 1);
+    lua_pushcfunction(T, error_handler);
+    lua_xmove(L, T, nargs + 1);
+    t->thread = t->leaf = T;
+    t->place = th.place;
+    t->line = line;
+    t->started = t->exposed = false;
+    t->wake = WAKE_SERVED;
+    t->state = TASKLET_PAUSED;
+    list_push_back(&rt->tasklets, &t->all);
+    rt->tasklet_count++;
+}
+
+void tasklet_bind(lua_State *L, int self, int nargs, int level)
+{
+    lua_Debug ar;
+    int line = -1;
+    if (level >= 0 && lua_getstack(L, level, &ar)) {
+        lua_getinfo(L, "fl", &ar);
+        line = ar.currentline;
+    } else {
+        lua_pushnil(L);
+    }
+    bind(L, self, nargs, line);
+}
+
+void tasklet_bind_at(lua_State *L, int self, int nargs, int site, int line)
+{
+    lua_pushvalue(L, site);
+    bind(L, self, nargs, line);
+}
+
+struct tasklet *tasklet_spawn(lua_State *L, int nargs, int level)
+{
+    struct tasklet *t = tasklet_new(L);
+    lua_insert(L, -(nargs + 2));
+    tasklet_bind(L, lua_gettop(L) - nargs - 1, nargs, level);
+    sched_append(runtime_of(L), t);
+    return t;
+}
+
+/* ---- ending ---- */
+
+/* Packs the results at first..top into a table with n; stays on the top. */
+static void pack(lua_State *L, int first)
+{
+    int n = lua_gettop(L) - first + 1;
+    lua_createtable(L, n, 1);
+    for (int i = 0; i < n; i++) {
+        lua_pushvalue(L, first + i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushinteger(L, n);
+    lua_setfield(L, -2, "n");
+}
+
+/* Gives one joiner `true, results...` or `false, error`. */
+static void answer_joiner(lua_State *L, struct tasklet *joiner, bool ok, int first)
+{
+    int n = lua_gettop(L) - first + 1;
+    luaL_checkstack(L, n + 1, NULL);
+    if (!lua_checkstack(joiner->leaf, n + 1))
+        luaL_error(L, "not enough memory");
+    lua_pushboolean(L, ok);
+    for (int i = 0; i < n; i++)
+        lua_pushvalue(L, first + i);
+    lua_xmove(L, joiner->leaf, n + 1);
+    wait_wake(runtime_of(L), joiner, WAKE_SERVED);
+}
+
+/* Keeps the outcome at first..top for those who join later; most have nothing to keep. */
+static void keep_outcome(lua_State *L, int self, bool ok, int first)
+{
+    if (ok && lua_gettop(L) < first)
+        return;
+    struct side *side = tasklet_side(L, self);
+    side->ended = true;
+    side->ok = ok;
+    ok ? pack(L, first) : lua_pushvalue(L, first);
+    tasklet_set(L, self, SIDE_OUTCOME);
+}
+
+/* Fires the deferred that stands for the tasklet, if it has one. */
+static bool answer_deferred(lua_State *L, int self, bool ok, int first)
+{
+    int top = lua_gettop(L);
+    tasklet_get(L, self, SIDE_DEFERRED);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return false;
+    }
+    if (!ok && error_is(L, first, ERROR_TASKLET_EXIT)) {
+        error_push(L, ERROR_CANCELLED, "the tasklet was killed");
+    } else {
+        luaL_checkstack(L, top - first + 2, NULL);
+        for (int i = first; i <= top; i++)
+            lua_pushvalue(L, i);
+    }
+    deferred_settle(L, top + 1, ok, lua_gettop(L) - top - 1);
+    lua_settop(L, top);
+    return true;
+}
+
+/* The tasklet at index `self` has ended; its results, or its error, are at first..top.
+** They go to whoever waits; an error that nobody waits for is reported. */
+static void settle(lua_State *L, int self, bool ok, int first)
+{
+    struct tasklet *t = lua_touserdata(L, self), *joiner;
+    bool taken = ok || error_is(L, first, ERROR_TASKLET_EXIT);
+    if (t->side) {
+        taken |= answer_deferred(L, self, ok, first);
+        taken |= !list_empty(&t->side->joiners.waiters);
+    }
+    if (!taken) {
+        lua_pushvalue(L, first);
+        error_report(L, t, "");
+    }
+    if (!ok)
+        failure_unwrap(L);
+    keep_outcome(L, self, ok, first);
+    while (t->side && (joiner = wait_first(&t->side->joiners)))
+        answer_joiner(L, joiner, ok, first);
+}
+
+static void mark_dead(struct runtime *rt, struct tasklet *t, bool ok)
+{
+    t->state = TASKLET_DEAD;
+    list_remove(&t->all);
+    rt->tasklet_count--;
+    if (t == rt->main)
+        rt->main = NULL;
+    if (t->side && t->side->host_id)
+        slots_drop(&rt->slots, t->side->host_id, ok ? TASKLET_RETURNED : TASKLET_FAILED);
+}
+
+static int root_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = lua_touserdata(L, ROOT_SELF);
+    bool ok = status == LUA_OK || status == LUA_YIELD;
+    t->leaf = L;
+    rt->chain_stop = NULL;
+    settle(L, ROOT_SELF, ok, ROOT_RESULTS);
+    mark_dead(rt, t, ok);
+    return 0;
+}
+
+/* Runs under the body for as long as the tasklet lives: it catches the error with its
+** traceback and lets `<close>` variables wait while it unwinds. */
+static int root(lua_State *L)
+{
+    int nargs = lua_gettop(L) - ROOT_RESULTS;
+    return root_k(L, lua_pcallk(L, nargs, LUA_MULTRET, ROOT_HANDLER, 0, root_k), 0);
+}
+
+static int abandon(lua_State *L)
+{
+    struct tasklet *t = lua_touserdata(L, 1);
+    lua_State *T = t->thread;
+    tasklet_push(L, t);
+    if (lua_status(T) == LUA_YIELD)
+        lua_pushliteral(L, "attempt to yield from outside a coroutine");
+    else if (lua_gettop(T) > 0 && lua_checkstack(T, 1))
+        lua_pushvalue(T, -1), lua_xmove(T, L, 1);
+    else
+        lua_pushnil(L);
+    settle(L, 2, false, 3);
+    return 0;
+}
+
+void tasklet_abandon(struct runtime *rt, struct tasklet *t)
+{
+    if (runtime_enter(rt, abandon, t) != LUA_OK && t->side)
+        wait_wake_all(rt, &t->side->joiners, WAKE_CLOSED);
+    mark_dead(rt, t, false);
+}
+
+void tasklet_drop(struct runtime *rt, struct tasklet *t)
+{
+    mark_dead(rt, t, false);
+    drop_thread(rt, t->place);
+    t->thread = t->leaf = NULL;
+}
+
+void tasklet_release(struct runtime *rt, struct tasklet *t, int status)
+{
+    lua_State *T = t->thread;
+    if (status != LUA_OK)
+        lua_resetthread(T);
+    lua_settop(T, 0);
+    if (lua_gethook(T))
+        lua_sethook(T, NULL, 0, 0);
+    t->thread = t->leaf = NULL;
+    give_thread(rt, (struct idle_thread){T, t->place}, !t->exposed);
+}
+
+static int cut(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = lua_touserdata(L, 1);
+    lua_State *chain[MAX_CHAIN];
+    tasklet_push(L, t); /* its thread lets go of it below */
+    for (int n = chain_of(t, chain); n-- > 0;) {
+        if (lua_resetthread(chain[n]) != LUA_OK) {
+            lua_xmove(chain[n], L, 1);
+            error_report(L, NULL, "");
+        }
+    }
+    if (!rt->closing) {
+        error_push(L, ERROR_TASKLET_EXIT, NULL);
+        settle(L, 2, false, 3);
+    }
+    return 0;
+}
+
+void tasklet_cut(struct runtime *rt, struct tasklet *t)
+{
+    if (t->state == TASKLET_BLOCKED)
+        wait_withdraw(rt, t);
+    else if (t->state == TASKLET_READY)
+        sched_remove(rt, t);
+    runtime_enter(rt, cut, t);
+    mark_dead(rt, t, false);
+    tasklet_release(rt, t, LUA_OK);
+}
+
+/* The body of a tasklet that got an error before it ever ran. */
+static int raise_argument(lua_State *L)
+{
+    return lua_error(L);
+}
+
+void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
+{
+    struct runtime *rt = runtime_of(L);
+    if (!lua_checkstack(t->leaf, 3))
+        luaL_error(L, "not enough memory");
+    if (t->state == TASKLET_BLOCKED)
+        wait_withdraw(rt, t);
+    else if (t->state == TASKLET_READY)
+        sched_remove(rt, t);
+    if (!t->started) {
+        lua_settop(t->leaf,
+                   ROOT_HANDLER + 1); /* one deeper than in the frame: the root itself */
+        lua_pushcfunction(t->leaf, raise_argument);
+    } else if (t->wake == WAKE_RAISE) {
+        lua_pop(t->leaf, 1); /* the last of several wins */
+    }
+    lua_xmove(L, t->leaf, 1);
+    t->wake = WAKE_RAISE;
+    now ? sched_prepend(rt, t) : sched_append(rt, t);
+}
+
+/* ---- looking ---- */
+
+/* The outermost frame of a started thread. */
+static bool root_frame(lua_State *T, lua_Debug *ar)
+{
+    int lo = 0, hi = 1;
+    while (lua_getstack(T, hi, ar))
+        lo = hi, hi *= 2;
+    while (hi - lo > 1) {
+        int mid = lo + (hi - lo) / 2;
+        if (lua_getstack(T, mid, ar))
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lua_getstack(T, lo, ar);
+}
+
+/* Pushes a slot of the root frame on L. */
+static void push_root_value(lua_State *L, struct tasklet *t, int slot)
+{
+    lua_State *T = t->thread;
+    lua_Debug ar;
+    luaL_checkstack(L, 2, NULL);
+    if (!lua_checkstack(T, 2))
+        luaL_error(L, "not enough memory");
+    if (!t->started)
+        lua_pushvalue(T, slot + 1);
+    else if (!root_frame(T, &ar) || !lua_getlocal(T, &ar, slot))
+        luaL_error(L, "the tasklet has no root frame");
+    if (T != L)
+        lua_xmove(T, L, 1);
+}
+
+void tasklet_push(lua_State *L, struct tasklet *t)
+{
+    push_root_value(L, t, ROOT_SELF);
+}
+
+struct side *tasklet_side(lua_State *L, int i)
+{
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = lua_touserdata(L, i);
+    if (t->side)
+        return t->side;
+    i = lua_absindex(L, i);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->sides_ref);
+    lua_pushvalue(L, i);
+    struct side *side = object_new(L, OBJECT_SIDE, sizeof *side, SIDE_VALUES);
+    wait_queue_init(&side->joiners, &join_class);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    return t->side = side;
+}
+
+/* Pushes the side block's userdata of the tasklet at i, which has one. */
+static void push_side(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->sides_ref);
+    lua_pushvalue(L, i);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+}
+
+void tasklet_get(lua_State *L, int i, enum side_value v)
+{
+    struct tasklet *t = lua_touserdata(L, i);
+    if (!t->side) {
+        lua_pushnil(L);
+        return;
+    }
+    push_side(L, i);
+    lua_getiuservalue(L, -1, v);
+    lua_remove(L, -2);
+}
+
+void tasklet_set(lua_State *L, int i, enum side_value v)
+{
+    i = lua_absindex(L, i);
+    tasklet_side(L, i);
+    push_side(L, i);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, v);
+    lua_pop(L, 1);
+}
+
+void tasklet_push_title(lua_State *L, struct tasklet *t)
+{
+    tasklet_push(L, t);
+    tasklet_get(L, -1, SIDE_NAME);
+    if (lua_isstring(L, -1))
+        lua_pushfstring(L, "tasklet %I (%s)", (LUAI_UACINT)t->id, lua_tostring(L, -1));
+    else
+        lua_pushfstring(L, "tasklet %I", (LUAI_UACINT)t->id);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+void tasklet_push_site(lua_State *L, struct tasklet *t)
+{
+    lua_Debug ar;
+    push_root_value(L, t, ROOT_SITE);
+    if (!lua_isfunction(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushliteral(L, "spawned by the host");
+        return;
+    }
+    lua_getinfo(L, ">S", &ar);
+    if (t->line > 0)
+        lua_pushfstring(L, "spawned at %s:%d", ar.short_src, (int)t->line);
+    else
+        lua_pushfstring(L, "spawned in %s", ar.short_src);
+}
+
+void tasklet_push_traceback(lua_State *L, struct tasklet *t)
+{
+    lua_State *chain[MAX_CHAIN];
+    luaL_Buffer b;
+    int n = t->started ? chain_of(t, chain) : 0;
+    luaL_buffinit(L, &b);
+    for (int i = n; i-- > 0;) {
+        if (!lua_checkstack(chain[i], 10))
+            continue;
+        luaL_traceback(L, chain[i], i == n - 1 ? NULL : "in the coroutine resumed by", 0);
+        luaL_addvalue(&b);
+        luaL_addchar(&b, '\n');
+    }
+    if (n == 0)
+        luaL_addstring(&b, "not started yet\n");
+    tasklet_push_site(L, t);
+    luaL_addvalue(&b);
+    luaL_pushresult(&b);
+}

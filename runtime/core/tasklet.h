@@ -1,0 +1,115 @@
+/* A tasklet: a Lua thread of its own, run by the scheduler until it ends.
+** The struct is the userdata that scripts hold. While a tasklet is alive its thread
+** anchors the userdata (slot ROOT_SELF of the root frame), and threads_ref the thread;
+** what is rarely needed lives in a side block made on use. */
+#ifndef CORE_TASKLET_H
+#define CORE_TASKLET_H
+
+#include "core/runtime.h"
+#include "core/wait.h"
+
+enum tasklet_state {
+    TASKLET_NEW, /* no function, or no arguments yet: not alive */
+    TASKLET_PAUSED,
+    TASKLET_READY,
+    TASKLET_RUNNING,
+    TASKLET_BLOCKED,
+    TASKLET_DEAD
+};
+
+struct tasklet {
+    struct list all;   /* in runtime.tasklets while alive */
+    struct list link;  /* in the run queue, or among the waiters of `on` */
+    lua_State *thread; /* NULL while not alive */
+    lua_State *leaf; /* the thread that runs or waits: a script's own coroutine, or `thread` */
+    struct wait_queue *on; /* what it waits on; NULL: only for its timer, or not at all */
+    struct side *side;     /* NULL until needed */
+    struct heap_node timer;
+    uint64_t id;
+    uint32_t epoch; /* moves at each wake: an older one is stale */
+    int32_t line;   /* where it was spawned, in the function at ROOT_SITE */
+    uint32_t place; /* of its thread in threads_ref */
+    uint8_t state;  /* enum tasklet_state */
+    uint8_t wake;   /* enum wake: why it last woke */
+    bool started : 1, daemon : 1, exposed : 1; /* exposed: a script has seen its thread */
+    bool outside : 1, sends_error : 1;         /* counted in runtime.outside; see channel.c */
+};
+
+/* What few tasklets need. User values: enum side_value. */
+struct side {
+    struct wait_queue joiners;
+    uint64_t host_id; /* in runtime.slots; 0: the host does not know it */
+    bool ended, ok;   /* SIDE_OUTCOME holds the results, or the error */
+};
+
+enum side_value {
+    SIDE_FUNCTION = 1, /* bound and not yet started */
+    SIDE_NAME,
+    SIDE_LOCALS,
+    SIDE_TEMPVAL,
+    SIDE_OUTCOME,  /* packed results, or the error */
+    SIDE_DEFERRED, /* fires with the outcome */
+    SIDE_ORIGIN,   /* the last failure that was raised here, but first elsewhere */
+    SIDE_VALUES = SIDE_ORIGIN
+};
+
+enum { TASKLET_RETURNED = 1, TASKLET_FAILED }; /* the last word about it in runtime.slots */
+
+/* Pushes a new tasklet without a function. [E] */
+struct tasklet *tasklet_new(lua_State *L);
+
+/* Gives the tasklet at index `self` the function and nargs arguments on the top, taken
+** off. It is then alive and paused. level: the caller, in lua_getstack's terms, that is
+** named as its spawn site, or -1. [E] */
+void tasklet_bind(lua_State *L, int self, int nargs, int level);
+
+/* The same, but the spawn site is the function at index `site` and a line in it. [E] */
+void tasklet_bind_at(lua_State *L, int self, int nargs, int site, int line);
+
+/* Spawns: the function and nargs arguments on the top are replaced by a new tasklet at
+** the end of the run queue. [E] */
+struct tasklet *tasklet_spawn(lua_State *L, int nargs, int level);
+
+static inline bool tasklet_alive(const struct tasklet *t)
+{
+    return t->state != TASKLET_NEW && t->state != TASKLET_DEAD;
+}
+
+/* Pushes the userdata of a live tasklet. [E] */
+void tasklet_push(lua_State *L, struct tasklet *t);
+
+/* The side block of the tasklet at index i, made if need be. [E] */
+struct side *tasklet_side(lua_State *L, int i);
+
+/* Pushes a user value of the tasklet at index i, nil if it has no side block. [E] */
+void tasklet_get(lua_State *L, int i, enum side_value v);
+
+/* Pops a value into a user value of the tasklet at index i. [E] */
+void tasklet_set(lua_State *L, int i, enum side_value v);
+
+/* Pushes `tasklet 3 (name)`, the place where it was spawned, its whole traceback. The
+** tasklet must be alive. [E] */
+void tasklet_push_title(lua_State *L, struct tasklet *t);
+void tasklet_push_site(lua_State *L, struct tasklet *t);
+void tasklet_push_traceback(lua_State *L, struct tasklet *t);
+
+/* Raises the value on the top, taken off, in the tasklet at the point where it waits.
+** It is put at the end of the run queue, or with `now` at its front; what it waited for
+** is withdrawn. Not for the running one, nor a dead one. [E] */
+void tasklet_throw(lua_State *L, struct tasklet *t, bool now);
+
+/* Ends a live tasklet that does not run, for good: `<close>` variables run, innermost
+** coroutine first, and may not wait; nothing is reported. */
+void tasklet_cut(struct runtime *rt, struct tasklet *t);
+
+/* Ends a paused tasklet without a word: nothing of it runs any more, `<close>` neither. */
+void tasklet_drop(struct runtime *rt, struct tasklet *t);
+
+/* Gives the thread of a tasklet that has ended back to the pool. */
+void tasklet_release(struct runtime *rt, struct tasklet *t, int status);
+
+/* Ends a tasklet whose thread cannot go on: it yielded to nobody, or there was no memory
+** to end it properly. */
+void tasklet_abandon(struct runtime *rt, struct tasklet *t);
+
+#endif
