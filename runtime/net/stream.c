@@ -1,0 +1,412 @@
+#include "net/stream.h"
+
+#include "net/listener.h"
+
+#include <errno.h>
+#include <math.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#ifdef NEAP_STRESS
+#include <stdlib.h>
+#define STRESS_SIZE(n) (rand() % 4 ? 1 + (size_t)rand() % (n) : 1)
+#else
+#define STRESS_SIZE(n) (n)
+#endif
+
+enum {
+    LINGER = 30, /* seconds for output that a close has left behind */
+    DRAIN = 2,   /* seconds to read away what a peer still sends, or it would get a reset */
+    DRAIN_STEP = 4096
+};
+
+/* ---- waiting ---- */
+
+static void reader_left(struct wait_queue *q)
+{
+    struct stream *s = container_of(q, struct stream, reader);
+    turn_give(s->rt, &s->reading);
+}
+
+static void writer_left(struct wait_queue *q)
+{
+    struct stream *s = container_of(q, struct stream, writer);
+    turn_give(s->rt, &s->writing);
+}
+
+static const struct wait_class reader_class = {
+    .what = "read on a stream", .outside = true, .left = reader_left};
+static const struct wait_class writer_class = {
+    .what = "write on a stream", .outside = true, .left = writer_left};
+static const struct wait_class flusher_class = {.what = "flush of a stream", .outside = true};
+static const struct wait_class turn_class = {.what = "turn at a stream", .outside = true};
+
+void turn_give(struct runtime *rt, struct turn *t)
+{
+    struct tasklet *next = wait_first(&t->queue);
+    t->owner = next;
+    if (next)
+        wait_wake(rt, next, WAKE_SERVED);
+}
+
+static void wake_one(struct runtime *rt, struct wait_queue *q)
+{
+    struct tasklet *t = wait_first(q);
+    if (t)
+        wait_wake(rt, t, WAKE_SERVED);
+}
+
+/* ---- input ---- */
+
+static void on_input(struct watch *w, int events)
+{
+    struct stream *s = container_of(w, struct stream, in);
+    (void)events;
+    s->hot = true; /* a refused descriptor shows its error at the read */
+    if (list_empty(&s->reader.waiters))
+        watch_stop(s->rt->reactor, w);
+    else
+        wake_one(s->rt, &s->reader);
+}
+
+/* Moves what the shared buffer holds to the stream that it is held for. */
+static void release_shared(struct runtime *rt)
+{
+    struct stream *s = rt->held_for;
+    if (!s)
+        return;
+    rt->held_for = NULL;
+    if (buffer_append(&s->input, &rt->memory, rt->read_buffer + rt->held_from,
+                      rt->held_to - rt->held_from) < 0)
+        s->in_error = ENOMEM;
+}
+
+size_t stream_input(struct stream *s, const char **p)
+{
+    struct runtime *rt = s->rt;
+    size_t n = buffer_length(&s->input);
+    if (rt->held_for == s && n == 0) {
+        *p = rt->read_buffer + rt->held_from;
+        return rt->held_to - rt->held_from;
+    }
+    if (rt->held_for == s)
+        release_shared(rt);
+    n = buffer_length(&s->input);
+    *p = n > 0 ? buffer_bytes(&s->input) : "";
+    return n;
+}
+
+void stream_take(struct stream *s, size_t n)
+{
+    struct runtime *rt = s->rt;
+    s->scanned = 0;
+    if (rt->held_for != s) {
+        if (n > 0)
+            buffer_consume(&s->input, &rt->memory, n);
+        return;
+    }
+    rt->held_from += n;
+    if (rt->held_from == rt->held_to)
+        rt->held_for = NULL;
+}
+
+int stream_unread(struct stream *s, const char *p, size_t n)
+{
+    if (s->rt->held_for == s)
+        release_shared(s->rt);
+    s->scanned = 0;
+    return buffer_prepend(&s->input, &s->rt->memory, p, n);
+}
+
+int stream_fill(struct stream *s)
+{
+    struct runtime *rt = s->rt;
+    ssize_t n;
+    if (s->in_error)
+        return -s->in_error;
+    if (s->ended)
+        return 0;
+    if (!s->hot)
+        return -EAGAIN;
+    release_shared(rt);
+    if (s->in_error)
+        return -s->in_error;
+    size_t room = STRESS_SIZE(READ_BUFFER);
+    do
+        n = recv(s->fd, rt->read_buffer, room, 0);
+    while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        s->hot = (size_t)n == room;
+        rt->held_for = s;
+        rt->held_from = 0;
+        rt->held_to = (size_t)n;
+        return 1;
+    }
+    if (n == 0) {
+        s->ended = true;
+        watch_stop(rt->reactor, &s->in);
+        return 0;
+    }
+    s->hot = false;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return -EAGAIN;
+    s->in_error = errno;
+    watch_stop(rt->reactor, &s->in);
+    return -s->in_error;
+}
+
+void stream_want_input(struct stream *s)
+{
+    watch_start(s->rt->reactor, &s->in);
+}
+
+void stream_want_room(struct stream *s)
+{
+    watch_start(s->rt->reactor, &s->out);
+}
+
+/* ---- output ---- */
+
+/* How many bytes the kernel took: 0 for none now, or -errno. */
+static ssize_t push_out(int fd, const char *p, size_t n)
+{
+    for (;;) {
+        ssize_t sent = send(fd, p, STRESS_SIZE(n), MSG_NOSIGNAL);
+        if (sent >= 0)
+            return sent;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return 0;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+static void fail_output(struct stream *s, int error)
+{
+    s->out_error = error;
+    buffer_free(&s->output, &s->rt->memory);
+    watch_stop(s->rt->reactor, &s->out);
+    wake_one(s->rt, &s->writer);
+    wait_wake_all(s->rt, &s->flushers, WAKE_SERVED);
+}
+
+static void on_room(struct watch *w, int events)
+{
+    struct stream *s = container_of(w, struct stream, out);
+    struct buffer *b = &s->output;
+    if (events & WATCH_ERROR) {
+        fail_output(s, EIO);
+        return;
+    }
+    if (buffer_length(b) > 0) {
+        ssize_t n = push_out(s->fd, buffer_bytes(b), buffer_length(b));
+        if (n < 0) {
+            fail_output(s, (int)-n);
+            return;
+        }
+        buffer_consume(b, &s->rt->memory, (size_t)n);
+    }
+    if (buffer_length(b) <= STREAM_HIGH_WATER / 2)
+        wake_one(s->rt, &s->writer);
+    if (buffer_length(b) == 0) {
+        watch_stop(s->rt->reactor, w);
+        wait_wake_all(s->rt, &s->flushers, WAKE_SERVED);
+        if (s->shut)
+            shutdown(s->fd, SHUT_WR);
+    }
+}
+
+ssize_t stream_send(struct stream *s, const char *p, size_t n)
+{
+    size_t done = 0;
+    if (s->out_error)
+        return -s->out_error;
+    if (buffer_length(&s->output) == 0) {
+        ssize_t sent = push_out(s->fd, p, n);
+        if (sent < 0) {
+            s->out_error = (int)-sent;
+            return sent;
+        }
+        done = (size_t)sent; /* if it is less than n, the kernel is full */
+    }
+    size_t room = STREAM_HIGH_WATER - buffer_length(&s->output), rest = n - done;
+    if (rest > room)
+        rest = room;
+    if (rest > 0) {
+        if (buffer_append(&s->output, &s->rt->memory, p + done, rest) < 0)
+            return done > 0 ? (ssize_t)done : -ENOMEM;
+        watch_start(s->rt->reactor, &s->out);
+    }
+    return (ssize_t)(done + rest);
+}
+
+int stream_shutdown(struct stream *s)
+{
+    if (s->out_error)
+        return -s->out_error;
+    if (s->shut)
+        return 0;
+    s->shut = true;
+    return buffer_length(&s->output) == 0 && shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+/* ---- closing ---- */
+
+/* A socket that its script has closed: sends the rest of the output, then reads away what
+** the peer still sends until it closes too. */
+struct leftover {
+    struct list all;
+    struct runtime *rt;
+    int fd;
+    struct watch watch;
+    struct buffer output;
+    struct timed_call deadline;
+};
+
+static void leftover_end(struct leftover *g)
+{
+    struct runtime *rt = g->rt;
+    watch_stop(rt->reactor, &g->watch);
+    timer_disarm(rt, &g->deadline.timer);
+    list_remove(&g->all);
+    close(g->fd);
+    buffer_free(&g->output, &rt->memory);
+    memory_free(&rt->memory, g, sizeof *g);
+    rt->outside--;
+    listener_descriptor_free(rt);
+}
+
+static void on_leftover_deadline(struct runtime *rt, struct timed_call *c)
+{
+    (void)rt;
+    leftover_end(container_of(c, struct leftover, deadline));
+}
+
+static void on_drain(struct watch *w, int events)
+{
+    struct leftover *g = container_of(w, struct leftover, watch);
+    char scrap[DRAIN_STEP];
+    (void)events;
+    ssize_t n = recv(g->fd, scrap, sizeof scrap, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        leftover_end(g);
+}
+
+static void drain(struct leftover *g)
+{
+    struct runtime *rt = g->rt;
+    shutdown(g->fd, SHUT_WR);
+    watch_stop(rt->reactor, &g->watch);
+    timer_disarm(rt, &g->deadline.timer);
+    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL, DRAIN) < 0) {
+        leftover_end(g);
+        return;
+    }
+    watch_init(&g->watch, g->fd, WATCH_READ, on_drain);
+    watch_start(rt->reactor, &g->watch);
+}
+
+static void on_leftover_room(struct watch *w, int events)
+{
+    struct leftover *g = container_of(w, struct leftover, watch);
+    ssize_t n = events & WATCH_ERROR
+                    ? -1
+                    : push_out(g->fd, buffer_bytes(&g->output), buffer_length(&g->output));
+    if (n < 0) {
+        leftover_end(g);
+        return;
+    }
+    buffer_consume(&g->output, &g->rt->memory, (size_t)n);
+    if (buffer_length(&g->output) == 0)
+        drain(g);
+}
+
+/* Takes over the socket of s and its output. False: no memory. */
+static bool leave_behind(struct stream *s)
+{
+    struct runtime *rt = s->rt;
+    struct leftover *g = memory_new(&rt->memory, sizeof *g);
+    if (!g)
+        return false;
+    g->rt = rt;
+    g->fd = s->fd;
+    g->deadline.fn = on_leftover_deadline;
+    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL, LINGER) < 0) {
+        memory_free(&rt->memory, g, sizeof *g);
+        return false;
+    }
+    g->output = s->output;
+    s->output = (struct buffer){0};
+    rt->outside++;
+    list_push_back(&rt->lingering, &g->all);
+    if (buffer_length(&g->output) > 0) {
+        watch_init(&g->watch, g->fd, WATCH_WRITE, on_leftover_room);
+        watch_start(rt->reactor, &g->watch);
+    } else {
+        watch_init(&g->watch, g->fd, WATCH_READ, on_drain);
+        drain(g);
+    }
+    return true;
+}
+
+/* Whether closing now would cut off something: our output, or, by a reset that unread
+** input provokes, what the kernel has not delivered yet. */
+static bool must_linger(struct stream *s)
+{
+    int unread = 0;
+    if (s->rt->closing || s->in_error || s->out_error)
+        return false;
+    if (buffer_length(&s->output) > 0)
+        return true;
+    return s->hot && !s->ended && ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+void stream_init(struct stream *s, struct runtime *rt, int fd)
+{
+    s->rt = rt;
+    s->fd = fd;
+    s->closed = false;
+    s->timeout = HUGE_VAL;
+    s->max_line = STREAM_MAX_LINE;
+    s->hot = true;
+    watch_init(&s->in, fd, WATCH_READ, on_input);
+    watch_init(&s->out, fd, WATCH_WRITE, on_room);
+    wait_queue_init(&s->reader, &reader_class);
+    wait_queue_init(&s->writer, &writer_class);
+    wait_queue_init(&s->flushers, &flusher_class);
+    wait_queue_init(&s->reading.queue, &turn_class);
+    wait_queue_init(&s->writing.queue, &turn_class);
+    list_push_back(&rt->streams, &s->all);
+}
+
+void stream_close(struct stream *s)
+{
+    struct runtime *rt = s->rt;
+    if (!rt || s->closed)
+        return;
+    s->closed = true;
+    watch_stop(rt->reactor, &s->in);
+    watch_stop(rt->reactor, &s->out);
+    list_remove(&s->all);
+    if (rt->held_for == s)
+        rt->held_for = NULL;
+    if (!must_linger(s) || !leave_behind(s)) {
+        close(s->fd);
+        buffer_free(&s->output, &rt->memory);
+        listener_descriptor_free(rt);
+    }
+    s->fd = -1;
+    buffer_free(&s->input, &rt->memory);
+    wait_wake_all(rt, &s->reader, WAKE_CLOSED);
+    wait_wake_all(rt, &s->writer, WAKE_CLOSED);
+    wait_wake_all(rt, &s->flushers, WAKE_CLOSED);
+    wait_wake_all(rt, &s->reading.queue, WAKE_CLOSED);
+    wait_wake_all(rt, &s->writing.queue, WAKE_CLOSED);
+}
+
+void stream_close_all(struct runtime *rt)
+{
+    while (!list_empty(&rt->lingering))
+        leftover_end(container_of(rt->lingering.next, struct leftover, all));
+}

@@ -1,0 +1,79 @@
+/* A byte stream over a non-blocking socket: input kept until it is read, output kept
+** until the kernel takes it. Nothing in here runs Lua.
+**
+** One persistent read watch a stream: after a short read the next one waits at once
+** (`hot` is off), and the watch is stopped only when data comes and nobody reads. Output
+** is tried at once; a write watch exists only while the kernel takes no more.
+**
+** Bytes that were read into the runtime's shared buffer stay there, held for their
+** stream, until they are taken or the buffer is needed for another read. */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include "base/buffer.h"
+#include "core/runtime.h"
+#include "core/timer.h"
+#include "core/wait.h"
+#include "net/address.h"
+
+enum { STREAM_HIGH_WATER = 65536, STREAM_MAX_LINE = 65536 };
+
+/* Turns at one direction of a stream: whoever waits in the middle of a read holds it,
+** the others queue behind. */
+struct turn {
+    struct tasklet *owner; /* NULL: nobody is in the middle of something */
+    struct wait_queue queue;
+};
+
+struct stream {
+    struct list all; /* in runtime.streams while open */
+    struct runtime *rt;
+    int fd; /* -1: closed */
+    struct watch in, out;
+    struct buffer input, output;
+    struct wait_queue reader, writer, flushers; /* at most one in the first two */
+    struct turn reading, writing;
+    double timeout; /* of each operation; HUGE_VAL: none */
+    size_t max_line;
+    size_t scanned; /* input that is known not to hold what is looked for */
+    int in_error;   /* the errno that broke a direction, 0: none */
+    int out_error;
+    bool hot;    /* the kernel may have input */
+    bool ended;  /* the peer's end of stream has been read */
+    bool closed; /* by us */
+    bool shut;   /* our direction has ended, or does when the output is out */
+};
+
+/* Takes over a connected (or connecting) socket; *s stays put, and is zeroed but for rt. */
+void stream_init(struct stream *s, struct runtime *rt, int fd);
+
+/* The input at hand: how many bytes, at *p; valid until the next call that reads. */
+size_t stream_input(struct stream *s, const char **p);
+void stream_take(struct stream *s, size_t n);
+int stream_unread(struct stream *s, const char *p, size_t n);
+
+/* Reads once: 1: more input, 0: the end of stream, -EAGAIN: wait, or what broke it. */
+int stream_fill(struct stream *s);
+
+/* Before a tasklet waits for input, or for room. */
+void stream_want_input(struct stream *s);
+void stream_want_room(struct stream *s);
+
+/* Hands bytes to the kernel, and keeps of the rest what fits under the high-water mark.
+** How many were taken, or what broke it. */
+ssize_t stream_send(struct stream *s, const char *p, size_t n);
+
+/* Ends our direction when all is out. 0 or -errno. */
+int stream_shutdown(struct stream *s);
+
+/* Wakes who waits with WAKE_CLOSED. What was written still goes out in the background,
+** for at most LINGER seconds. Twice is harmless. */
+void stream_close(struct stream *s);
+
+/* The end of a direction's operation: the next in turn goes on. */
+void turn_give(struct runtime *rt, struct turn *t);
+
+/* Cuts what still goes out in the background; when the runtime closes. */
+void stream_close_all(struct runtime *rt);
+
+#endif
