@@ -1,0 +1,33 @@
+/* The bindings: each opener adds its part to the neap table on the top of the stack. */
+#ifndef BIND_BIND_H
+#define BIND_BIND_H
+
+#include "core/runtime.h"
+#include "lauxlib.h"
+#include "lualib.h"
+
+/* Opens the neap library: its table is left on the top, the globals are set, the standard
+** functions that must know of tasklets are replaced. The standard libraries must be open. */
+void bind_open(lua_State *L);
+
+void bind_errors(lua_State *L);
+void bind_tasklets(lua_State *L);
+void bind_channels(lua_State *L);
+void bind_deferreds(lua_State *L);
+void bind_host(lua_State *L);
+
+/* Replace functions of the standard libraries. */
+void bind_coroutines(lua_State *L);
+void bind_output(lua_State *L);
+
+/* Modules of their own: package.preload. */
+int bind_open_net(lua_State *L);
+
+/* Raises the `nil, err, code` on the top as an error whose text is err, with .code. */
+int bind_raise(lua_State *L);
+
+/* Whether the value at i can be called; bind_check_callable raises if not. */
+bool bind_callable(lua_State *L, int i);
+void bind_check_callable(lua_State *L, int i);
+
+#endif

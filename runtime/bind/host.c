@@ -1,0 +1,64 @@
+/* require "neap.host": what a program around neap needs beyond neap.h. */
+#include "bind/bind.h"
+#include "core/tasklet.h"
+
+/* set_main(): the running tasklet is the program's main one */
+static int set_main(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    rt->main = rt->current;
+    return 0;
+}
+
+/* deadlock(): nothing can move any more: raises DeadlockError in main at its wait; false if
+** main has ended */
+static int deadlock(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    bool alive =
+        rt->main && (rt->main->state == TASKLET_BLOCKED || rt->main->state == TASKLET_PAUSED);
+    if (alive) {
+        error_push(L, ERROR_DEADLOCK, "Deadlock: the last runnable tasklet cannot be blocked.");
+        tasklet_throw(L, rt->main, false);
+    }
+    lua_pushboolean(L, alive);
+    return 1;
+}
+
+/* blocked(): a text about each live tasklet: what it waits on, its traceback */
+static int blocked(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    struct list *node;
+    lua_settop(L, 0);
+    lua_pushliteral(L, "");
+    list_each(node, &rt->tasklets)
+    {
+        struct tasklet *t = container_of(node, struct tasklet, all);
+        tasklet_push_title(L, t);
+        lua_pushfstring(L, " waits: %s\n",
+                        t->state == TASKLET_PAUSED ? "paused"
+                        : t->on                    ? t->on->class->what
+                                                   : "sleep");
+        tasklet_push_traceback(L, t);
+        lua_pushliteral(L, "\n");
+        lua_concat(L, 5);
+    }
+    return 1;
+}
+
+static int open_host(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"set_main", set_main}, {"deadlock", deadlock}, {"blocked", blocked}, {NULL, NULL}};
+    luaL_newlib(L, functions);
+    return 1;
+}
+
+void bind_host(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, open_host);
+    lua_setfield(L, -2, "neap.host");
+    lua_pop(L, 1);
+}

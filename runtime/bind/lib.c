@@ -1,0 +1,71 @@
+/* luaopen_neap's work: puts the library together. */
+#include "bind/bind.h"
+#include "bind/lua_modules.h"
+
+bool bind_callable(lua_State *L, int i)
+{
+    if (lua_isfunction(L, i))
+        return true;
+    if (luaL_getmetafield(L, i, "__call") == LUA_TNIL)
+        return false;
+    lua_pop(L, 1);
+    return true;
+}
+
+void bind_check_callable(lua_State *L, int i)
+{
+    if (!bind_callable(L, i))
+        luaL_typeerror(L, i, "function");
+}
+
+/* The loader of an embedded module; upvalue: its struct. */
+static int load_module(lua_State *L)
+{
+    const struct lua_module *m = lua_touserdata(L, lua_upvalueindex(1));
+    lua_settop(L, 1);
+    if (luaL_loadbufferx(L, m->source, m->size, m->chunkname, "t") != LUA_OK)
+        return lua_error(L);
+    lua_insert(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static void preload(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, bind_open_net);
+    lua_setfield(L, -2, "neap.net");
+    for (const struct lua_module *m = lua_modules; m->name; m++) {
+        lua_pushlightuserdata(L, (void *)m);
+        lua_pushcclosure(L, load_module, 1);
+        lua_setfield(L, -2, m->name);
+    }
+    lua_pop(L, 1);
+}
+
+void bind_open(lua_State *L)
+{
+    static const char *const globals[] = {
+        "tasklet",  "channel", "deferred", "deferred_tasklet", "blocking_tasklet",
+        "block_on", "spawn",   "sleep",    "schedule",
+    };
+    lua_createtable(L, 0, 64);
+    bind_errors(L);
+    bind_tasklets(L);
+    bind_channels(L);
+    bind_deferreds(L);
+    bind_host(L);
+    bind_coroutines(L);
+    bind_output(L);
+    preload(L);
+    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
+        lua_getfield(L, -1, globals[i]);
+        lua_setglobal(L, globals[i]);
+    }
+    lua_pushvalue(L, -1);
+    lua_setglobal(L, "neap");
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "neap");
+    lua_pop(L, 1);
+}

@@ -1,0 +1,610 @@
+/* Streams as scripts see them: API.md section 8.
+**
+** A read or a write may wait several times. Its state lies on its own frame: the stream,
+** the arguments, then the moment at which it times out, then the results so far. The
+** continuation's context says where it is. */
+#define _GNU_SOURCE
+#include "net/stream.h"
+
+#include "bind/net.h"
+#include "core/tasklet.h"
+
+#include <errno.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct stream *check(lua_State *L)
+{
+    return object_check(L, 1, OBJECT_STREAM);
+}
+
+struct stream *net_new_stream(lua_State *L)
+{
+    struct stream *s = object_new(L, OBJECT_STREAM, sizeof *s, 0);
+    s->rt = runtime_of(L);
+    s->fd = -1;
+    list_init(&s->all);
+    s->closed = true; /* until stream_init */
+    return s;
+}
+
+/* Pushes the moment at which an operation that begins now times out. */
+static void push_deadline(lua_State *L, const struct stream *s)
+{
+    lua_pushnumber(L, s->timeout < HUGE_VAL ? clock_now() + s->timeout : HUGE_VAL);
+}
+
+/* Seconds left until the moment at index i. */
+static double time_left(lua_State *L, int i)
+{
+    double at = lua_tonumber(L, i);
+    double left = at < HUGE_VAL ? at - clock_now() : HUGE_VAL;
+    return left > 0 ? left : 0;
+}
+
+/* What a wait that ended without being served gives; raises what was thrown in. A turn
+** that had just been given to this tasklet goes on to the next. */
+static bool wait_ended(lua_State *L, struct turn *turn, enum wake *why)
+{
+    struct runtime *rt = runtime_of(L);
+    if (rt->current->wake == WAKE_RAISE && turn->owner == rt->current)
+        turn_give(rt, turn);
+    *why = wait_result(L);
+    return *why != WAKE_SERVED;
+}
+
+/* ---- reading ---- */
+
+enum read_kind { READ_LINE, READ_LINE_KEPT, READ_ALL, READ_COUNT, READ_SOME, READ_UNTIL };
+
+struct request {
+    enum read_kind kind;
+    size_t n; /* bytes; of a line or a read_until: at most */
+    const char *delimiter;
+    size_t delimiter_length;
+};
+
+/* Which function reads; with the number of its arguments and the one it is at, the
+** context of its continuation. */
+enum read_op { OP_READ, OP_SOME, OP_UNTIL, OP_LINES };
+
+struct read_state {
+    enum read_op op;
+    int nargs, at; /* arguments behind the stream; the one at hand, from 0 */
+};
+
+static lua_KContext encode(struct read_state r)
+{
+    return (lua_KContext)r.op | (lua_KContext)r.nargs << 4 | (lua_KContext)r.at << 16;
+}
+
+static struct read_state decode(lua_KContext ctx)
+{
+    return (struct read_state){(enum read_op)(ctx & 15), (int)(ctx >> 4 & 4095),
+                               (int)(ctx >> 16)};
+}
+
+static size_t size_argument(lua_State *L, int i, lua_Integer fallback)
+{
+    lua_Integer n = luaL_optinteger(L, i, fallback);
+    luaL_argcheck(L, n >= 0, i, "a size cannot be negative");
+    return (size_t)n;
+}
+
+/* The format at index i, as in io. */
+static struct request parse_format(lua_State *L, int i, const struct stream *s)
+{
+    if (lua_type(L, i) == LUA_TNUMBER)
+        return (struct request){.kind = READ_COUNT, .n = size_argument(L, i, 0)};
+    const char *format = luaL_checkstring(L, i);
+    if (*format == '*')
+        format++;
+    switch (*format) {
+    case 'l':
+        return (struct request){.kind = READ_LINE, .n = s->max_line};
+    case 'L':
+        return (struct request){.kind = READ_LINE_KEPT, .n = s->max_line};
+    case 'a':
+        return (struct request){.kind = READ_ALL};
+    default:
+        luaL_argerror(L, i, "invalid format");
+        return (struct request){0};
+    }
+}
+
+static struct request parse(lua_State *L, const struct stream *s, const struct read_state *r)
+{
+    struct request q = {0};
+    switch (r->op) {
+    case OP_SOME:
+        q.kind = READ_SOME;
+        q.n = size_argument(L, 2, READ_BUFFER);
+        luaL_argcheck(L, q.n > 0, 2, "a size cannot be 0");
+        return q;
+    case OP_UNTIL:
+        q.kind = READ_UNTIL;
+        q.delimiter = luaL_checklstring(L, 2, &q.delimiter_length);
+        luaL_argcheck(L, q.delimiter_length > 0, 2, "an empty delimiter");
+        q.n = size_argument(L, 3, (lua_Integer)s->max_line);
+        return q;
+    default:
+        return parse_format(L, 2 + r->at, s);
+    }
+}
+
+/* Where what is asked for ends in the n bytes at p, 0 if they do not hold it; *drop: bytes
+** at its end that are not given. */
+static size_t find_end(struct stream *s, const struct request *q, const char *p, size_t n,
+                       size_t *drop)
+{
+    const char *end;
+    size_t overlap;
+    *drop = 0;
+    switch (q->kind) {
+    case READ_LINE:
+    case READ_LINE_KEPT:
+        end = n > s->scanned ? memchr(p + s->scanned, '\n', n - s->scanned) : NULL;
+        s->scanned = n;
+        *drop = q->kind == READ_LINE;
+        return end ? (size_t)(end - p) + 1 : 0;
+    case READ_UNTIL:
+        overlap = q->delimiter_length - 1;
+        size_t from = s->scanned > overlap ? s->scanned - overlap : 0;
+        end = n > from ? memmem(p + from, n - from, q->delimiter, q->delimiter_length) : NULL;
+        s->scanned = n;
+        return end ? (size_t)(end - p) + q->delimiter_length : 0;
+    case READ_COUNT:
+        return n >= q->n ? q->n : 0;
+    case READ_SOME:
+        return n < q->n ? n : q->n;
+    default:
+        return 0;
+    }
+}
+
+enum read_result { READ_DONE, READ_ENDED, READ_FAILED, READ_WAITS };
+
+/* Gives what is left at the end of the stream. */
+static enum read_result at_end(lua_State *L, struct stream *s, const struct request *q)
+{
+    const char *p;
+    size_t n = stream_input(s, &p);
+    if (n == 0 && q->kind != READ_ALL) {
+        lua_pushnil(L);
+        return READ_ENDED;
+    }
+    lua_pushlstring(L, p, n);
+    stream_take(s, n);
+    return READ_DONE;
+}
+
+/* Pushes what is asked for; or nil at the end; or nil, err, code. */
+static enum read_result read_one(lua_State *L, struct stream *s, const struct request *q)
+{
+    for (;;) {
+        const char *p;
+        size_t drop, n = stream_input(s, &p), length = find_end(s, q, p, n, &drop);
+        bool limited = q->kind <= READ_LINE_KEPT || q->kind == READ_UNTIL;
+        if (length > 0 || (q->kind == READ_COUNT && q->n == 0)) {
+            if (!limited || length - drop <= q->n) {
+                lua_pushlstring(L, p, length - (length ? drop : 0));
+                stream_take(s, length);
+                return READ_DONE;
+            }
+        }
+        if (limited && (length > 0 || n > q->n)) {
+            lua_pushnil(L);
+            lua_pushliteral(L, "line too long");
+            lua_pushliteral(L, "EMSGSIZE");
+            return READ_FAILED;
+        }
+        int got = stream_fill(s);
+        if (got == 0)
+            return at_end(L, s, q);
+        if (got == -EAGAIN)
+            return READ_WAITS;
+        if (got < 0) {
+            net_push_error(L, "read", -got);
+            return READ_FAILED;
+        }
+    }
+}
+
+/* The last results of a read, whose turn ends. */
+static int read_ends(lua_State *L, struct stream *s, const struct read_state *r)
+{
+    if (s->reading.owner && s->reading.owner == runtime_of(L)->current)
+        turn_give(s->rt, &s->reading);
+    int first = r->nargs + 3, n = lua_gettop(L) - first + 1;
+    if (r->op == OP_LINES && lua_isnil(L, first) && n == 3) {
+        const char *code = lua_tostring(L, first + 2);
+        return strcmp(code, "ECLOSED") == 0 ? 1 : bind_raise(L);
+    }
+    return n;
+}
+
+static int read_k(lua_State *L, int status, lua_KContext ctx);
+static int turn_k(lua_State *L, int status, lua_KContext ctx);
+
+static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
+{
+    while (r.at < r.nargs) {
+        struct request q = parse(L, s, &r);
+        luaL_checkstack(L, 4, NULL);
+        enum read_result got = read_one(L, s, &q);
+        if (got == READ_WAITS) {
+            s->reading.owner = wait_check(L);
+            stream_want_input(s);
+            return wait_on(L, &s->reader, time_left(L, r.nargs + 2), encode(r), read_k);
+        }
+        if (got != READ_DONE || r.op == OP_UNTIL || r.op == OP_SOME)
+            break;
+        r.at++;
+    }
+    return read_ends(L, s, &r);
+}
+
+static int read_failed(lua_State *L, struct stream *s, lua_KContext ctx, enum wake why)
+{
+    struct read_state r = decode(ctx);
+    net_push_end(L, why);
+    return read_ends(L, s, &r);
+}
+
+static int read_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    struct stream *s = lua_touserdata(L, 1);
+    enum wake why;
+    if (wait_ended(L, &s->reading, &why))
+        return read_failed(L, s, ctx, why);
+    return s->closed ? read_failed(L, s, ctx, WAKE_CLOSED) : go_on_reading(L, s, decode(ctx));
+}
+
+/* It is this tasklet's turn to read. */
+static int turn_k(lua_State *L, int status, lua_KContext ctx)
+{
+    return read_k(L, status, ctx);
+}
+
+/* Starts a read whose arguments are at 2..top. */
+static int start_reading(lua_State *L, enum read_op op)
+{
+    struct stream *s = check(L);
+    struct read_state r = {.op = op, .nargs = lua_gettop(L) - 1};
+    luaL_argcheck(L, r.nargs < 200, 200, "too many formats");
+    push_deadline(L, s);
+    if (s->closed)
+        return read_failed(L, s, encode(r), WAKE_CLOSED);
+    if (s->reading.owner) {
+        wait_check(L);
+        return wait_on(L, &s->reading.queue, time_left(L, r.nargs + 2), encode(r), turn_k);
+    }
+    return go_on_reading(L, s, r);
+}
+
+/* s:read(...) */
+static int read_(lua_State *L)
+{
+    if (lua_gettop(L) < 2) {
+        lua_settop(L, 1);
+        lua_pushliteral(L, "l");
+    }
+    return start_reading(L, OP_READ);
+}
+
+/* s:read_some([max]): what has arrived */
+static int read_some(lua_State *L)
+{
+    lua_settop(L, 2);
+    return start_reading(L, OP_SOME);
+}
+
+/* s:read_until(delimiter[, max]): up to and including the delimiter */
+static int read_until(lua_State *L)
+{
+    lua_settop(L, 3);
+    return start_reading(L, OP_UNTIL);
+}
+
+static int next_line(lua_State *L)
+{
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, lua_upvalueindex(2));
+    return start_reading(L, OP_LINES);
+}
+
+/* s:lines([format]) */
+static int lines(lua_State *L)
+{
+    struct stream *s = check(L);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_pushliteral(L, "l");
+        lua_replace(L, 2);
+    }
+    parse_format(L, 2, s);
+    lua_pushcclosure(L, next_line, 2);
+    return 1;
+}
+
+/* s:unread(text): it is read next */
+static int unread(lua_State *L)
+{
+    struct stream *s = check(L);
+    size_t n;
+    const char *p = luaL_checklstring(L, 2, &n);
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    if (stream_unread(s, p, n) < 0)
+        return luaL_error(L, "not enough memory");
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* ---- writing ---- */
+
+enum { MAX_NESTING = 100 };
+
+/* Copies a string, a number, or a table of such, to `to` (NULL: only measures it). How
+** many bytes. */
+static size_t copy_piece(lua_State *L, int i, char *to, int nesting)
+{
+    size_t n, total = 0;
+    if (lua_type(L, i) != LUA_TTABLE) {
+        luaL_argexpected(L, lua_isstring(L, i), 2, "string or table of strings");
+        lua_pushvalue(L, i); /* a number in a table must stay one */
+        const char *p = lua_tolstring(L, -1, &n);
+        if (to)
+            memcpy(to, p, n);
+        lua_pop(L, 1);
+        return n;
+    }
+    luaL_argcheck(L, nesting < MAX_NESTING, 2, "tables nested too deeply");
+    luaL_checkstack(L, 10, NULL);
+    lua_Integer count = (lua_Integer)lua_rawlen(L, i);
+    for (lua_Integer k = 1; k <= count; k++) {
+        lua_rawgeti(L, i, k);
+        total += copy_piece(L, lua_gettop(L), to ? to + total : NULL, nesting + 1);
+        lua_pop(L, 1);
+    }
+    return total;
+}
+
+/* Makes one string of the pieces at 2..top, at index 2. */
+static void join_pieces(lua_State *L)
+{
+    int top = lua_gettop(L);
+    luaL_checkany(L, 2);
+    if (top == 2 && lua_isstring(L, 2)) {
+        lua_tostring(L, 2);
+        return;
+    }
+    size_t total = 0;
+    luaL_Buffer b;
+    for (int i = 2; i <= top; i++)
+        total += copy_piece(L, i, NULL, 0);
+    char *to = luaL_buffinitsize(L, &b, total);
+    for (int i = 2; i <= top; i++)
+        to += copy_piece(L, i, to, 0);
+    luaL_pushresultsize(&b, total);
+    lua_replace(L, 2);
+    lua_settop(L, 2);
+}
+
+static int write_k(lua_State *L, int status, lua_KContext sent);
+
+static int write_ends(lua_State *L, struct stream *s, int results)
+{
+    if (s->writing.owner && s->writing.owner == runtime_of(L)->current)
+        turn_give(s->rt, &s->writing);
+    return results;
+}
+
+static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
+{
+    size_t n;
+    const char *p = lua_tolstring(L, 2, &n);
+    while (sent < n) {
+        ssize_t r = stream_send(s, p + sent, n - sent);
+        if (r < 0)
+            return write_ends(L, s, net_push_error(L, "write", (int)-r));
+        sent += (size_t)r;
+        if (sent == n)
+            break;
+        s->writing.owner = wait_check(L);
+        stream_want_room(s);
+        return wait_on(L, &s->writer, time_left(L, 3), (lua_KContext)sent, write_k);
+    }
+    lua_pushvalue(L, 1);
+    return write_ends(L, s, 1);
+}
+
+static int write_k(lua_State *L, int status, lua_KContext sent)
+{
+    (void)status;
+    struct stream *s = lua_touserdata(L, 1);
+    enum wake why;
+    if (wait_ended(L, &s->writing, &why) || s->closed)
+        return write_ends(L, s, net_push_end(L, s->closed ? WAKE_CLOSED : why));
+    return go_on_writing(L, s, (size_t)sent);
+}
+
+/* s:write(...): the stream, when all is handed over or buffered */
+static int write_(lua_State *L)
+{
+    struct stream *s = check(L);
+    join_pieces(L);
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    if (s->shut)
+        return net_push_error(L, "write", EPIPE);
+    push_deadline(L, s);
+    if (s->writing.owner) {
+        wait_check(L);
+        return wait_on(L, &s->writing.queue, time_left(L, 3), 0, write_k);
+    }
+    return go_on_writing(L, s, 0);
+}
+
+static int flushed(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    struct stream *s = lua_touserdata(L, 1);
+    enum wake why = wait_result(L);
+    if (why != WAKE_SERVED)
+        return net_push_end(L, why);
+    if (s->out_error)
+        return net_push_error(L, "flush", s->out_error);
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* s:flush(): waits until the kernel has it all */
+static int flush(lua_State *L)
+{
+    struct stream *s = check(L);
+    lua_settop(L, 1);
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    if (s->out_error)
+        return net_push_error(L, "flush", s->out_error);
+    if (buffer_length(&s->output) == 0)
+        return 1;
+    wait_check(L);
+    return wait_on(L, &s->flushers, s->timeout, 0, flushed);
+}
+
+/* ---- the rest ---- */
+
+/* s:shutdown(): ends our direction */
+static int shutdown_(lua_State *L)
+{
+    struct stream *s = check(L);
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    int r = stream_shutdown(s);
+    if (r < 0)
+        return net_push_error(L, "shutdown", -r);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* s:close(), also by `<close>` and when it is collected */
+static int close_(lua_State *L)
+{
+    stream_close(check(L));
+    return 0;
+}
+
+/* s:settimeout(seconds): of each operation from now on; nil: none */
+static int settimeout(lua_State *L)
+{
+    struct stream *s = check(L);
+    s->timeout = wait_timeout(L, 2);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int push_name(lua_State *L, int (*name)(int, struct sockaddr *, socklen_t *))
+{
+    struct stream *s = check(L);
+    struct address a = {.length = sizeof a.sa};
+    char host[ADDRESS_TEXT];
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    if (name(s->fd, (struct sockaddr *)&a.sa, &a.length) < 0)
+        return net_push_error(L, NULL, errno);
+    int port = address_format(&a, host);
+    lua_pushstring(L, host);
+    lua_pushinteger(L, port);
+    return 2;
+}
+
+static int get_peer(int fd, struct sockaddr *sa, socklen_t *n)
+{
+    return getpeername(fd, sa, n);
+}
+
+static int get_own(int fd, struct sockaddr *sa, socklen_t *n)
+{
+    return getsockname(fd, sa, n);
+}
+
+/* s:peername(), s:sockname(): host, port */
+static int peername(lua_State *L)
+{
+    return push_name(L, get_peer);
+}
+
+static int sockname(lua_State *L)
+{
+    return push_name(L, get_own);
+}
+
+/* s:setoption(name, value): "nodelay", "keepalive", "max_line" */
+static int setoption(lua_State *L)
+{
+    static const char *const names[] = {"nodelay", "keepalive", "max_line", NULL};
+    struct stream *s = check(L);
+    int on = lua_toboolean(L, 3), r = 0;
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    switch (luaL_checkoption(L, 2, NULL, names)) {
+    case 0:
+        r = setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        break;
+    case 1:
+        r = setsockopt(s->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+        break;
+    case 2:
+        s->max_line = size_argument(L, 3, STREAM_MAX_LINE);
+        break;
+    }
+    if (r < 0)
+        return net_push_error(L, "setoption", errno);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int to_string(lua_State *L)
+{
+    struct stream *s = check(L);
+    lua_pushfstring(L, s->closed ? "stream: closed" : "stream: %d", s->fd);
+    return 1;
+}
+
+static void get_fd(lua_State *L, void *s)
+{
+    lua_pushinteger(L, ((struct stream *)s)->fd);
+}
+
+void net_open_streams(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"read", read_},
+        {"read_some", read_some},
+        {"read_until", read_until},
+        {"lines", lines},
+        {"unread", unread},
+        {"write", write_},
+        {"flush", flush},
+        {"shutdown", shutdown_},
+        {"close", close_},
+        {"settimeout", settimeout},
+        {"peername", peername},
+        {"sockname", sockname},
+        {"setoption", setoption},
+        {NULL, NULL},
+    };
+    static const luaL_Reg meta[] = {
+        {"__gc", close_}, {"__close", close_}, {"__tostring", to_string}, {NULL, NULL}};
+    static const struct object_property properties[] = {{"fd", get_fd, NULL},
+                                                        {NULL, NULL, NULL}};
+    object_class_new(L, OBJECT_STREAM,
+                     &(struct object_class){"stream", methods, meta, properties});
+}
