@@ -1,0 +1,317 @@
+/* The neap program: `lua`'s options around a runtime, through neap.h alone. */
+#include "lauxlib.h"
+#include "lualib.h"
+#include "neap.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] = "usage: neap [options] [script [args]]\n"
+                            "Available options are:\n"
+                            "  -e stat   execute string 'stat'\n"
+                            "  -l mod    require library 'mod' into global 'mod'\n"
+                            "  -l g=mod  require library 'mod' into global 'g'\n"
+                            "  -v        show version information\n"
+                            "  -E        ignore environment variables\n"
+                            "  -W        turn warnings on\n"
+                            "  --        stop handling options\n"
+                            "  -         stop handling options and execute stdin\n"
+                            "  --help    show this text\n"
+                            "  --version show version information\n";
+
+struct program {
+    int argc;
+    char **argv;
+    int script; /* index of the script in argv; argc: none */
+    bool no_env, warnings, version, has_code;
+    neap *N;
+    neap_task main;
+    bool failed, main_failed;
+};
+
+/* ---- hooks ---- */
+
+static void on_write(void *ud, const char *s, size_t n)
+{
+    (void)ud;
+    fwrite(s, 1, n, stdout);
+}
+
+static void on_log(void *ud, int level, const char *message)
+{
+    (void)ud, (void)level;
+    fflush(stdout);
+    fprintf(stderr, "neap: %s\n", message);
+}
+
+static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
+{
+    struct program *p = ud;
+    p->failed = true;
+    fflush(stdout);
+    fprintf(stderr, "neap: %s%s%s\n", message, *trace ? "\n" : "", trace);
+    if (p->main.id && t.id == p->main.id) {
+        p->main_failed = true;
+        neap_interrupt(p->N);
+    }
+}
+
+/* ---- the command line ---- */
+
+static int bad_option(const char *option)
+{
+    fprintf(stderr, "neap: unrecognized option '%s'\n%s", option, usage);
+    return -1;
+}
+
+/* Fills *p; -1 after an error has been printed, 1 when there is nothing left to do. */
+static int parse(struct program *p)
+{
+    int i;
+    for (i = 1; i < p->argc && p->argv[i][0] == '-'; i++) {
+        const char *option = p->argv[i];
+        if (strcmp(option, "--") == 0) {
+            i++;
+            break;
+        }
+        if (strcmp(option, "-") == 0)
+            break;
+        if (strcmp(option, "--help") == 0) {
+            fputs(usage, stdout);
+            return 1;
+        }
+        if (strcmp(option, "--version") == 0) {
+            p->version = true;
+            continue;
+        }
+        switch (option[1]) {
+        case 'E':
+        case 'W':
+        case 'v':
+            if (option[2])
+                return bad_option(option);
+            *(option[1] == 'E'   ? &p->no_env
+              : option[1] == 'W' ? &p->warnings
+                                 : &p->version) = true;
+            break;
+        case 'e':
+        case 'l':
+            p->has_code |= option[1] == 'e';
+            if (!option[2] && ++i >= p->argc) {
+                fprintf(stderr, "neap: '%s' needs argument\n%s", option, usage);
+                return -1;
+            }
+            break;
+        case 'i':
+            fprintf(stderr, "neap: -i: this version has no prompt yet\n");
+            return -1;
+        default:
+            return bad_option(option);
+        }
+    }
+    p->script = i;
+    return 0;
+}
+
+/* The global `arg`: the script at 0, what is before it at negative indices. */
+static void set_arg(lua_State *L, const struct program *p)
+{
+    int script = p->script < p->argc ? p->script : 0;
+    lua_createtable(L, p->argc - script, script + 1);
+    for (int i = 0; i < p->argc; i++) {
+        lua_pushstring(L, p->argv[i]);
+        lua_rawseti(L, -2, i - script);
+    }
+    lua_setglobal(L, "arg");
+}
+
+/* ---- the main tasklet ---- */
+
+static int load_text(lua_State *L, const char *text, const char *name)
+{
+    if (luaL_loadbufferx(L, text, strlen(text), name, "t") != LUA_OK)
+        lua_error(L);
+    return 0;
+}
+
+/* Pushes the function of LUA_INIT, if there is one. */
+static bool push_init(lua_State *L)
+{
+    const char *name = "=LUA_INIT_5_4", *init = getenv(name + 1);
+    if (!init)
+        init = getenv((name = "=LUA_INIT") + 1);
+    if (!init)
+        return false;
+    if (*init == '@') {
+        if (luaL_loadfilex(L, init + 1, "t") != LUA_OK)
+            lua_error(L);
+    } else {
+        load_text(L, init, name);
+    }
+    return true;
+}
+
+static int require_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    lua_setglobal(L, lua_tostring(L, 1));
+    return 0;
+}
+
+/* require_into(global, module) */
+static int require_into(lua_State *L)
+{
+    lua_getglobal(L, "require");
+    lua_pushvalue(L, 2);
+    lua_callk(L, 1, 1, 0, require_k);
+    return require_k(L, LUA_OK, 0);
+}
+
+/* Pushes the function for the option at argv[*i] and its arguments; how many, -1: none. */
+static int push_option(lua_State *L, const struct program *p, int *i)
+{
+    const char *option = p->argv[*i];
+    if (option[1] != 'e' && option[1] != 'l')
+        return -1;
+    const char *value = option[2] ? option + 2 : p->argv[++*i];
+    if (option[1] == 'e') {
+        load_text(L, value, "=(command line)");
+        return 0;
+    }
+    const char *equal = strchr(value, '=');
+    lua_pushcfunction(L, require_into);
+    lua_pushlstring(L, value, equal ? (size_t)(equal - value) : strlen(value));
+    lua_pushstring(L, equal ? equal + 1 : value);
+    return 2;
+}
+
+static int push_script(lua_State *L, const struct program *p)
+{
+    const char *name = p->script < p->argc ? p->argv[p->script] : "-";
+    bool is_stdin = strcmp(name, "-") == 0 && strcmp(p->argv[p->script - 1], "--") != 0;
+    if (luaL_loadfilex(L, is_stdin ? NULL : name, "t") != LUA_OK)
+        lua_error(L);
+    int n = p->argc - p->script - 1;
+    luaL_checkstack(L, n > 0 ? n : 0, "too many arguments to script");
+    for (int i = 1; i <= n; i++)
+        lua_pushstring(L, p->argv[p->script + i]);
+    return n > 0 ? n : 0;
+}
+
+/* Runs LUA_INIT (step 0), the options in their order, the script (the last step). It
+** calls them one by one, each from the continuation of the one before. */
+static int steps(lua_State *L, int status, lua_KContext step)
+{
+    struct program *p = lua_touserdata(L, 1);
+    (void)status;
+    for (;;) {
+        int i = (int)step, nargs;
+        lua_settop(L, 1);
+        if (i > p->script ||
+            (i == p->script && p->script >= p->argc && (p->has_code || p->version)))
+            return 0;
+        if (i == 0)
+            nargs = p->no_env || !push_init(L) ? -1 : 0;
+        else if (i < p->script)
+            nargs = push_option(L, p, &i);
+        else
+            nargs = push_script(L, p);
+        step = i + 1;
+        if (nargs >= 0)
+            lua_callk(L, nargs, 0, step, steps);
+    }
+}
+
+static int main_tasklet(lua_State *L)
+{
+    struct program *p = lua_touserdata(L, 1);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.host");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "set_main");
+    lua_call(L, 0, 0);
+    if (p->warnings)
+        lua_warning(L, "@on", 0);
+    set_arg(L, p);
+    return steps(L, LUA_OK, 0);
+}
+
+/* ---- the end ---- */
+
+/* Calls a function of neap.host; its one result is left on the stack. */
+static bool call_host(lua_State *L, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.host");
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+        return false;
+    lua_getfield(L, -1, name);
+    return lua_pcall(L, 0, 1, 0) == LUA_OK;
+}
+
+/* Runs until the end; tasklets that are then blocked for ever are named. */
+static void run(struct program *p)
+{
+    lua_State *L = neap_lua(p->N);
+    neap_stats stats = {.size = sizeof stats};
+    while (neap_run(p->N) == NEAP_OK) {
+        neap_get_stats(p->N, &stats);
+        if (stats.tasks == 0)
+            return;
+        if (!call_host(L, "deadlock") || !lua_toboolean(L, -1))
+            break; /* main has returned: there is nobody to tell */
+    }
+    if (call_host(L, "blocked") && lua_isstring(L, -1) && *lua_tostring(L, -1)) {
+        p->failed = true;
+        fflush(stdout);
+        fprintf(stderr, "%s%s",
+                p->main_failed
+                    ? ""
+                    : "neap: Deadlock: the last runnable tasklet cannot be blocked.\n",
+                lua_tostring(L, -1));
+    }
+    lua_settop(L, 0);
+}
+
+int main(int argc, char **argv)
+{
+    struct program p = {.argc = argc, .argv = argv};
+    const char *why;
+    int r = parse(&p);
+    if (r != 0)
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (p.version) {
+        printf("neap %u.%u.%u  %s\n", NEAP_VERSION >> 16, NEAP_VERSION >> 8 & 255,
+               NEAP_VERSION & 255, LUA_COPYRIGHT);
+        if (p.script >= argc && !p.has_code)
+            return EXIT_SUCCESS;
+    }
+    if (p.no_env) { /* what Lua itself would read */
+        unsetenv("LUA_PATH");
+        unsetenv("LUA_PATH_5_4");
+        unsetenv("LUA_CPATH");
+        unsetenv("LUA_CPATH_5_4");
+    }
+    neap_config c = {
+        .size = sizeof c, .ud = &p, .write = on_write, .log = on_log, .fail = on_fail};
+    p.N = neap_new(&c, &why);
+    if (!p.N) {
+        fprintf(stderr, "neap: %s\n", why);
+        return EXIT_FAILURE;
+    }
+    lua_State *L = neap_lua(p.N);
+    lua_pushcfunction(L, main_tasklet);
+    lua_pushlightuserdata(L, &p);
+    p.main = neap_spawn(p.N, 1);
+    if (!p.main.id) {
+        neap_error(p.N, &why);
+        fprintf(stderr, "neap: %s\n", why);
+        p.failed = true;
+    } else {
+        run(&p);
+    }
+    neap_free(p.N);
+    return p.failed || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
