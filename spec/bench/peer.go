@@ -1,0 +1,96 @@
+// peer.go switch|rendezvous|spawn, or echo PORT: the same work in Go, on one processor.
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+const rounds = 1000000
+
+func cpuNs() float64 {
+	var use syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &use)
+	return float64(use.Utime.Nano() + use.Stime.Nano())
+}
+
+func switches() {
+	const tasks = 1000
+	var done sync.WaitGroup
+	done.Add(tasks)
+	for i := 0; i < tasks; i++ {
+		go func() {
+			defer done.Done()
+			for j := 0; j < rounds/tasks; j++ {
+				runtime.Gosched()
+			}
+		}()
+	}
+	done.Wait()
+}
+
+func rendezvous() {
+	ping, pong := make(chan int), make(chan int)
+	go func() {
+		for v := range ping {
+			pong <- v
+		}
+	}()
+	for i := 0; i < rounds; i++ {
+		ping <- i
+		<-pong
+	}
+}
+
+func spawn() {
+	var done sync.WaitGroup
+	for i := 0; i < rounds/1000; i++ {
+		done.Add(1000)
+		for j := 0; j < 1000; j++ {
+			go done.Done()
+		}
+		done.Wait()
+	}
+}
+
+func echo(client net.Conn) {
+	defer client.Close()
+	bytes := make([]byte, 4096)
+	for {
+		n, err := client.Read(bytes)
+		if err != nil {
+			return
+		}
+		if _, err = client.Write(bytes[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func serve(port string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for {
+		if client, err := listener.Accept(); err == nil {
+			go echo(client)
+		}
+	}
+}
+
+func main() {
+	runtime.GOMAXPROCS(1)
+	if len(os.Args) > 2 && os.Args[1] == "echo" {
+		serve(os.Args[2])
+	}
+	work := map[string]func(){"switch": switches, "rendezvous": rendezvous, "spawn": spawn}[os.Args[1]]
+	start := cpuNs()
+	work()
+	fmt.Printf("%s %.1f ns\n", os.Args[1], (cpuNs()-start)/rounds)
+}
