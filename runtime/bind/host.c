@@ -47,10 +47,38 @@ static int blocked(lua_State *L)
     return 1;
 }
 
+/* stats(): figures: tasks, ready, timers, watches, outside (waits that the world outside can
+** end), mem (bytes), resumes, fails */
+static int stats(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {
+        {"tasks", rt->tasklet_count},
+        {"ready", rt->ready_count},
+        {"timers", rt->timers.count},
+        {"watches", reactor_watches(rt->reactor)},
+        {"outside", rt->outside},
+        {"mem", rt->memory.used},
+        {"resumes", rt->resumes},
+        {"fails", rt->fails},
+    };
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        lua_pushinteger(L, (lua_Integer)figures[i].value);
+        lua_setfield(L, -2, figures[i].name);
+    }
+    return 1;
+}
+
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"set_main", set_main}, {"deadlock", deadlock}, {"blocked", blocked}, {NULL, NULL}};
+        {"set_main", set_main}, {"deadlock", deadlock}, {"blocked", blocked},
+        {"stats", stats},       {NULL, NULL},
+    };
     luaL_newlib(L, functions);
     return 1;
 }

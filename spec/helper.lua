@@ -1,0 +1,73 @@
+-- Loaded by busted before the specs. Every `it` runs in a tasklet of its own, with a
+-- deadline at which all tracebacks are printed, and leaves nothing behind: no tasklet,
+-- timer, watch or descriptor.
+
+local busted = require "busted"
+local host = require "neap.host"
+local lfs = require "lfs"
+
+local DEADLINE = tonumber(os.getenv("SPEC_DEADLINE")) or 30 -- seconds of one `it`
+local SETTLE = 2 -- seconds in which what was closed may go
+
+local function descriptors()
+    local n = 0
+    for _ in lfs.dir("/proc/self/fd") do n = n + 1 end
+    return n
+end
+
+local function figures()
+    collectgarbage()
+    collectgarbage()
+    local s = host.stats()
+    return { tasklets = s.tasks, timers = s.timers, watches = s.watches, outside = s.outside,
+        descriptors = descriptors() }
+end
+
+local function difference(before, now)
+    local found = {}
+    for name, n in pairs(now) do
+        if n ~= before[name] then
+            found[#found + 1] = ("%s: %d before, %d after"):format(name, before[name], n)
+        end
+    end
+    table.sort(found)
+    return #found > 0 and "left behind: " .. table.concat(found, "; ") or nil
+end
+
+local function leaks(before)
+    local until_ = neap.now() + SETTLE
+    local left = difference(before, figures())
+    while left and neap.now() < until_ do
+        sleep(0.01)
+        left = difference(before, figures())
+    end
+    return left
+end
+
+local function guarded(run)
+    return function()
+        local before = figures()
+        local known = {}
+        for _, t in ipairs(neap.tasklets()) do known[t] = true end
+        local body = spawn(run)
+        body.name = "it"
+        local ok, err = body:join(DEADLINE)
+        if ok == nil then
+            err = "the deadline of " .. DEADLINE .. " s has passed"
+            for _, t in ipairs(neap.tasklets()) do
+                io.stderr:write(tostring(t), " waits: ", t.waiting_on or "no", "\n", t:traceback(), "\n")
+            end
+        end
+        local left = leaks(before)
+        for _, t in ipairs(neap.tasklets()) do
+            if not known[t] and not t.current then t:kill() end
+        end
+        if not ok then error(err, 0) end
+        if left then error(left, 0) end
+    end
+end
+
+busted.subscribe({ "test", "start" }, function(element)
+    element.run = guarded(element.run)
+    return nil, true
+end)
