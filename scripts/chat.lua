@@ -32,7 +32,7 @@ local function serve(stream, peer)
     neap.getcurrent().name = name
     local outbox = channel(100)
     outboxes[outbox] = name
-    local leaving <close> = setmetatable({}, { __close = function()
+    local _ <close> = setmetatable({}, { __close = function()
         outboxes[outbox] = nil
         outbox:close()
         tell_everybody("* " .. name .. " leaves")

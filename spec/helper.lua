@@ -55,7 +55,8 @@ local function guarded(run)
         if ok == nil then
             err = "the deadline of " .. DEADLINE .. " s has passed"
             for _, t in ipairs(neap.tasklets()) do
-                io.stderr:write(tostring(t), " waits: ", t.waiting_on or "no", "\n", t:traceback(), "\n")
+                io.stderr:write(tostring(t), " waits: ", t.waiting_on or "no", "\n")
+                io.stderr:write(t:traceback(), "\n")
             end
         end
         local left = leaks(before)

@@ -10,6 +10,7 @@
 #include "core/wait.h"
 
 struct channel {
+    struct object object;
     struct wait_queue queue;
     int balance;       /* waiting senders, or minus the waiting receivers */
     int preference;    /* who runs on after a hand-over: -1 receiver, 0 the caller, 1 sender */

@@ -12,6 +12,7 @@ enum { MAX_NESTED = 100 };
 enum deferred_value { RESULT = 1, CHAIN, LINK, SENTINEL, OWNER, VALUES = OWNER };
 
 struct deferred {
+    struct object object;
     int nresults;        /* values of the result; 1: it is the user value itself */
     uint32_t head, tail; /* the chain: pairs done, pairs added */
     uint32_t paused;
@@ -24,11 +25,13 @@ struct deferred {
 
 /* A place in the chain where tasklets wait. */
 struct waiters {
+    struct object object;
     struct wait_queue queue;
 };
 
 /* A failure that nobody has taken; its __gc reports it. User value: the failure. */
 struct unhandled {
+    struct object object;
     bool armed;
 };
 

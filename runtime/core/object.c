@@ -57,33 +57,33 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
         lua_pushcclosure(L, set_object, 2);
         lua_setfield(L, -2, "__newindex");
     }
-    rt->class_id[kind] = lua_topointer(L, -1);
-    rt->class_ref[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
+    rt->kinds[kind].ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void *object_new(lua_State *L, enum object_kind kind, size_t size, int values)
 {
-    void *p = lua_newuserdatauv(L, size, values);
-    memset(p, 0, size);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->class_ref[kind]);
+    struct object *o = lua_newuserdatauv(L, size, values);
+    struct object_kind_data *data = &runtime_of(L)->kinds[kind];
+    memset(o, 0, size);
+    o->kind = data;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, data->ref);
     lua_setmetatable(L, -2);
-    return p;
+    return o;
 }
 
 void *object_test(lua_State *L, int i, enum object_kind kind)
 {
-    if (lua_type(L, i) != LUA_TUSERDATA || !lua_getmetatable(L, i))
+    if (lua_type(L, i) != LUA_TUSERDATA || lua_rawlen(L, i) < sizeof(struct object))
         return NULL;
-    const void *id = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return id == runtime_of(L)->class_id[kind] ? lua_touserdata(L, i) : NULL;
+    struct object *o = lua_touserdata(L, i);
+    return o->kind == &runtime_of(L)->kinds[kind] ? o : NULL;
 }
 
 void *object_check(lua_State *L, int i, enum object_kind kind)
 {
     void *p = object_test(L, i, kind);
     if (!p) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->class_ref[kind]);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->kinds[kind].ref);
         lua_getfield(L, -1, "__name");
         luaL_typeerror(L, i, lua_tostring(L, -1));
     }

@@ -49,8 +49,8 @@ struct runtime {
     double now; /* as of the last look at the clock */
 
     /* tasklets: tasklet.c */
-    struct list tasklets; /* the live ones, oldest first */
-    size_t tasklet_count;
+    struct list tasklets;               /* the live ones, oldest first */
+    size_t tasklet_count, tasklet_peak; /* now; at most since the loop last slept */
     uint64_t next_id;
     struct tasklet *main; /* the program's; NULL in an embedding host */
     struct idle_thread *idle;
@@ -79,8 +79,7 @@ struct runtime {
     void (*on_write)(struct runtime *rt, const char *s, size_t n); /* print, io.write */
 
     /* objects: object.c */
-    int class_ref[OBJECT_KINDS];
-    const void *class_id[OBJECT_KINDS];
+    struct object_kind_data kinds[OBJECT_KINDS];
     int channels_ref; /* registry: name -> channel */
 
     /* networks: net/ */

@@ -98,7 +98,10 @@ bool sched_run(struct runtime *rt)
         deferred_report_unhandled(rt);
         if (stopped(rt) || !sched_busy(rt))
             break;
-        reactor_poll(rt->reactor, rt->ready_count > 0 ? 0 : timer_next(rt));
+        double wait = rt->ready_count > 0 ? 0 : timer_next(rt);
+        if (wait > 0)
+            tasklet_trim(rt);
+        reactor_poll(rt->reactor, wait);
     }
     return atomic_exchange(&rt->stop, false);
 }

@@ -12,8 +12,9 @@ enum { ROOT_SELF = 1, ROOT_SITE, ROOT_HANDLER, ROOT_RESULTS };
 /* lua_resetthread needs a thread whose stack is at hand; nested resumes end before 200. */
 enum { MAX_CHAIN = 256 };
 
-/* Idle threads kept beyond the number of live tasklets. */
-enum { SPARE_THREADS = 256 };
+/* Idle threads kept beyond the most that were at work lately; dropped at most so many at
+** one look. */
+enum { SPARE_THREADS = 256, TRIM_STEP = 1000 };
 
 static_assert(sizeof(struct tasklet) + 32 <= 144, "a parked tasklet stays small");
 
@@ -69,7 +70,13 @@ static void give_thread(struct runtime *rt, struct idle_thread th, bool keep)
         rt->idle[rt->idle_count++] = th;
     else
         drop_thread(rt, th.place);
-    for (int n = 0; n < 2 && rt->idle_count > rt->tasklet_count + SPARE_THREADS; n++)
+}
+
+void tasklet_trim(struct runtime *rt)
+{
+    size_t wanted = rt->tasklet_peak - rt->tasklet_count + SPARE_THREADS;
+    rt->tasklet_peak = rt->tasklet_count;
+    for (int n = 0; n < TRIM_STEP && rt->idle_count > wanted; n++)
         drop_thread(rt, rt->idle[--rt->idle_count].place);
 }
 
@@ -125,7 +132,8 @@ static void bind(lua_State *L, int self, int nargs, int line)
     t->wake = WAKE_SERVED;
     t->state = TASKLET_PAUSED;
     list_push_back(&rt->tasklets, &t->all);
-    rt->tasklet_count++;
+    if (++rt->tasklet_count > rt->tasklet_peak)
+        rt->tasklet_peak = rt->tasklet_count;
 }
 
 void tasklet_bind(lua_State *L, int self, int nargs, int level)

@@ -18,6 +18,7 @@ enum tasklet_state {
 };
 
 struct tasklet {
+    struct object object;
     struct list all;   /* in runtime.tasklets while alive */
     struct list link;  /* in the run queue, or among the waiters of `on` */
     lua_State *thread; /* NULL while not alive */
@@ -37,6 +38,7 @@ struct tasklet {
 
 /* What few tasklets need. User values: enum side_value. */
 struct side {
+    struct object object;
     struct wait_queue joiners;
     uint64_t host_id; /* in runtime.slots; 0: the host does not know it */
     bool ended, ok;   /* SIDE_OUTCOME holds the results, or the error */
@@ -107,6 +109,9 @@ void tasklet_drop(struct runtime *rt, struct tasklet *t);
 
 /* Gives the thread of a tasklet that has ended back to the pool. */
 void tasklet_release(struct runtime *rt, struct tasklet *t, int status);
+
+/* Before the loop sleeps: drops idle threads that were not needed lately. */
+void tasklet_trim(struct runtime *rt);
 
 /* Ends a tasklet whose thread cannot go on: it yielded to nobody, or there was no memory
 ** to end it properly. */

@@ -9,6 +9,7 @@
 #include "net/address.h"
 
 struct listener {
+    struct object object;
     struct list starved; /* in runtime.starved while it lacks descriptors */
     struct runtime *rt;
     int fd;

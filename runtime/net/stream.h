@@ -26,6 +26,7 @@ struct turn {
 };
 
 struct stream {
+    struct object object;
     struct list all; /* in runtime.streams while open */
     struct runtime *rt;
     int fd; /* -1: closed */
