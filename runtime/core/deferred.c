@@ -275,9 +275,11 @@ static void call(lua_State *L, int i)
     if (!ok)
         handled(L, i);
     rt->reactor_code++;
+    rt->nested_firings++;
     d->running = true;
     bool returned = lua_pcall(L, n, LUA_MULTRET, base) == LUA_OK;
     d->running = false;
+    rt->nested_firings--;
     rt->reactor_code--;
     n = lua_gettop(L) - base;
     if (!returned) {
@@ -389,22 +391,22 @@ static void start(lua_State *L, int i)
         lua_pop(L, 1);
         return;
     }
-    rt->nested_firings++;
     run(L);
-    rt->nested_firings--;
     if (rt->nested_firings > 0 || rt->postponed_count == 0)
         return;
-    rt->nested_firings++;
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->postponed_ref);
     for (lua_Integer n = 1; n <= rt->postponed_count; n++) { /* it may grow meanwhile */
-        lua_rawgeti(L, -1, n);
         lua_pushnil(L);
+        if (lua_rawgeti(L, -2, n) == LUA_TNIL) { /* lack of memory broke off the last time */
+            lua_pop(L, 2);
+            continue;
+        }
+        lua_insert(L, -2);
         lua_rawseti(L, -3, n);
         run(L);
     }
     lua_pop(L, 1);
     rt->postponed_count = 0;
-    rt->nested_firings--;
 }
 
 void deferred_settle(lua_State *L, int i, bool ok, int n)

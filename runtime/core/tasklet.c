@@ -231,6 +231,7 @@ static bool answer_deferred(lua_State *L, int self, bool ok, int first)
 static void settle(lua_State *L, int self, bool ok, int first)
 {
     struct tasklet *t = lua_touserdata(L, self), *joiner;
+    luaL_checkstack(L, LUA_MINSTACK, NULL); /* the results may have filled the frame */
     bool taken = ok || error_is(L, first, ERROR_TASKLET_EXIT);
     if (t->side) {
         taken |= answer_deferred(L, self, ok, first);

@@ -16,6 +16,9 @@ struct neap {
     bool running;
     int error;
     char error_text[512];
+    bool warns; /* warn("@on") */
+    size_t warning_length;
+    char warning[512]; /* the pieces so far */
 };
 
 static const char registry_key; /* registry: the neap of a state */
@@ -89,6 +92,31 @@ static void on_fail(struct runtime *rt, struct tasklet *t, const char *message,
         error_log(rt, "%s\n%s", message, trace);
 }
 
+/* Lua's warnings come in pieces. An error in a finalizer comes this way too, and is an
+** error that nobody waits for, whether warnings are on or not. */
+static void on_warning(void *ud, const char *piece, int to_continue)
+{
+    neap *N = ud;
+    if (N->warning_length == 0 && !to_continue && *piece == '@') {
+        if (strcmp(piece, "@on") == 0 || strcmp(piece, "@off") == 0)
+            N->warns = piece[2] == 'n';
+        return;
+    }
+    size_t room = sizeof N->warning - 1 - N->warning_length, n = strlen(piece);
+    n = n < room ? n : room;
+    memcpy(N->warning + N->warning_length, piece, n);
+    N->warning_length += n;
+    if (to_continue)
+        return;
+    static const char finalizer[] = "error in __gc";
+    N->warning[N->warning_length] = '\0';
+    N->warning_length = 0;
+    if (strncmp(N->warning, finalizer, sizeof finalizer - 1) == 0)
+        error_report_text(&N->rt, NULL, N->warning);
+    else if (N->warns)
+        on_log(&N->rt, NEAP_LOG_WARN, N->warning);
+}
+
 /* ---- life ---- */
 
 unsigned neap_version(void)
@@ -99,6 +127,7 @@ unsigned neap_version(void)
 static int open_libraries(lua_State *L)
 {
     neap *N = runtime_of(L)->host;
+    lua_setwarnf(L, on_warning, N);
     luaL_openlibs(L);
     lua_pushlightuserdata(L, N);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &registry_key);

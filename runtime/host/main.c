@@ -41,9 +41,9 @@ static void on_write(void *ud, const char *s, size_t n)
 
 static void on_log(void *ud, int level, const char *message)
 {
-    (void)ud, (void)level;
+    (void)ud;
     fflush(stdout);
-    fprintf(stderr, "neap: %s\n", message);
+    fprintf(stderr, "neap: %s%s\n", level == NEAP_LOG_WARN ? "warning: " : "", message);
 }
 
 static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
