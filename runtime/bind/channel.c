@@ -39,24 +39,26 @@ static int new (lua_State *L)
 
 static int send(lua_State *L)
 {
-    check(L);
-    return channel_send(L, false);
+    return channel_send(L, check(L), false);
 }
 
 static int send_exception(lua_State *L)
 {
-    check(L);
+    struct channel *ch = check(L);
     luaL_checkany(L, 2);
     lua_settop(L, 2);
-    return channel_send(L, true);
+    return channel_send(L, ch, true);
 }
 
 static int receive(lua_State *L)
 {
-    check(L);
-    double timeout = wait_timeout(L, 2);
-    lua_settop(L, 1);
-    return channel_receive(L, timeout, CHANNEL_PLAIN);
+    struct channel *ch = check(L);
+    double timeout = HUGE_VAL;
+    if (lua_gettop(L) > 1) {
+        timeout = wait_timeout(L, 2);
+        lua_settop(L, 1);
+    }
+    return channel_receive(L, ch, timeout, CHANNEL_PLAIN);
 }
 
 static int try_send(lua_State *L)
@@ -64,7 +66,7 @@ static int try_send(lua_State *L)
     struct channel *ch = check(L);
     if (ch->closing && ch->balance >= 0)
         return error_raise(L, ERROR_CLOSED, "Send/receive operation on a closed channel");
-    lua_pushboolean(L, channel_try_send(L));
+    lua_pushboolean(L, channel_try_send(L, ch));
     return 1;
 }
 
@@ -72,7 +74,7 @@ static int try_receive(lua_State *L)
 {
     struct channel *ch = check(L);
     lua_settop(L, 1);
-    if (!channel_try_receive(L)) {
+    if (!channel_try_receive(L, ch)) {
         lua_pushboolean(L, 0);
         lua_pushstring(L, ch->closing ? "closed" : "empty");
         return 2;
@@ -85,17 +87,17 @@ static int try_receive(lua_State *L)
 /* for v in ch do: called with the channel, nil and the last value */
 static int each(lua_State *L)
 {
-    check(L);
+    struct channel *ch = check(L);
     lua_settop(L, 1);
-    return channel_receive(L, HUGE_VAL, CHANNEL_EACH);
+    return channel_receive(L, ch, HUGE_VAL, CHANNEL_EACH);
 }
 
 static int counted(lua_State *L)
 {
-    check(L);
+    struct channel *ch = check(L);
     luaL_checkinteger(L, 2);
     lua_settop(L, 2);
-    return channel_receive(L, HUGE_VAL, CHANNEL_COUNTED);
+    return channel_receive(L, ch, HUGE_VAL, CHANNEL_COUNTED);
 }
 
 /* for i, v in ch:iter() do */
@@ -111,13 +113,13 @@ static int iter(lua_State *L)
 /* ch:close([{ wake = false }]) */
 static int close(lua_State *L)
 {
-    check(L);
+    struct channel *ch = check(L);
     bool wake = true;
     if (lua_istable(L, 2)) {
         lua_getfield(L, 2, "wake");
         wake = lua_isnil(L, -1) || lua_toboolean(L, -1);
     }
-    channel_close(L, wake);
+    channel_close(L, ch, wake);
     return 0;
 }
 

@@ -5,6 +5,10 @@
 
 #include <math.h>
 
+/* Values for which the frame of a send or receive has room without asking: it has
+** LUA_MINSTACK slots, and holds the channel and a few more. */
+enum { SPARE_SLOTS = 8 };
+
 static const char closed_text[] = "Send/receive operation on a closed channel";
 
 static void sender_joined(struct wait_queue *q)
@@ -158,23 +162,21 @@ static bool give_way(lua_State *L, struct channel *ch, struct tasklet *partner, 
 /* ---- send ---- */
 
 /* Moves the values at 2..top to the first receiver, which stays in the queue. */
-static struct tasklet *hand_over(lua_State *L)
+static struct tasklet *hand_over(lua_State *L, struct channel *ch)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     struct tasklet *t = wait_first(&ch->queue);
     int n = lua_gettop(L) - 1;
-    if (!lua_checkstack(t->leaf, n + 1))
+    if (n > SPARE_SLOTS && !lua_checkstack(t->leaf, n + 1))
         luaL_error(L, "not enough memory");
     ch->balance++;
     lua_xmove(L, t->leaf, n);
     return t;
 }
 
-int channel_send(lua_State *L, bool error)
+int channel_send(lua_State *L, struct channel *ch, bool error)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     if (ch->balance < 0) {
-        struct tasklet *t = hand_over(L);
+        struct tasklet *t = hand_over(L, ch);
         if (give_way(L, ch, t, error ? WAKE_RAISE : WAKE_SERVED, ch->preference < 0))
             return wait_switch(L, 0, sent);
         return 0;
@@ -194,11 +196,10 @@ int channel_send(lua_State *L, bool error)
     return wait_on(L, &ch->queue, HUGE_VAL, 0, sent);
 }
 
-bool channel_try_send(lua_State *L)
+bool channel_try_send(lua_State *L, struct channel *ch)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     if (ch->balance < 0) {
-        wait_wake(runtime_of(L), hand_over(L), WAKE_SERVED);
+        wait_wake(runtime_of(L), hand_over(L, ch), WAKE_SERVED);
         return true;
     }
     if (ch->closing || ch->count >= ch->capacity)
@@ -211,37 +212,35 @@ bool channel_try_send(lua_State *L)
 /* ---- receive ---- */
 
 /* Pulls the values of the first sender onto L; it stays in the queue. */
-static struct tasklet *pull(lua_State *L)
+static struct tasklet *pull(lua_State *L, struct channel *ch)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     struct tasklet *t = wait_first(&ch->queue);
     int n = lua_gettop(t->leaf) - 1;
-    luaL_checkstack(L, n + 4, NULL);
+    if (n > SPARE_SLOTS)
+        luaL_checkstack(L, n + 4, NULL);
     lua_xmove(t->leaf, L, n);
     ch->balance--;
     return t;
 }
 
 /* Takes from the buffer, and lets the first sender that waits for room in. */
-static bool take_buffered(lua_State *L)
+static bool take_buffered(lua_State *L, struct channel *ch)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     bool plain = buffer_take(L, ch);
     if (ch->balance > 0) {
-        struct tasklet *t = pull(L);
+        struct tasklet *t = pull(L, ch);
         buffer_put(L, ch);
         wait_wake(runtime_of(L), t, WAKE_SERVED);
     }
     return plain;
 }
 
-int channel_receive(lua_State *L, double timeout, enum channel_mode mode)
+int channel_receive(lua_State *L, struct channel *ch, double timeout, enum channel_mode mode)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     if (ch->count > 0)
-        return take_buffered(L) ? received(L, mode) : lua_error(L);
+        return take_buffered(L, ch) ? received(L, mode) : lua_error(L);
     if (ch->balance > 0) {
-        struct tasklet *t = pull(L);
+        struct tasklet *t = pull(L, ch);
         if (t->sends_error) {
             wait_wake(runtime_of(L), t, WAKE_SERVED);
             return lua_error(L);
@@ -257,14 +256,13 @@ int channel_receive(lua_State *L, double timeout, enum channel_mode mode)
     return wait_on(L, &ch->queue, timeout, mode, received_k);
 }
 
-bool channel_try_receive(lua_State *L)
+bool channel_try_receive(lua_State *L, struct channel *ch)
 {
-    struct channel *ch = lua_touserdata(L, 1);
     bool plain = true;
     if (ch->count > 0) {
-        plain = take_buffered(L);
+        plain = take_buffered(L, ch);
     } else if (ch->balance > 0) {
-        struct tasklet *t = pull(L);
+        struct tasklet *t = pull(L, ch);
         plain = !t->sends_error;
         wait_wake(runtime_of(L), t, WAKE_SERVED);
     } else {
@@ -277,10 +275,9 @@ bool channel_try_receive(lua_State *L)
 
 /* ---- close ---- */
 
-void channel_close(lua_State *L, bool wake)
+void channel_close(lua_State *L, struct channel *ch, bool wake)
 {
     struct runtime *rt = runtime_of(L);
-    struct channel *ch = lua_touserdata(L, 1);
     struct tasklet *t;
     ch->closing = true;
     if (!wake)

@@ -2,7 +2,7 @@
 ** A hand-over moves the values from one Lua stack to the other: no allocation, no system
 ** call. Who waits in the queue is all senders or all receivers; `balance` says which.
 **
-** The functions below are the bodies of bindings: the channel is at index 1, checked. */
+** The functions below are the bodies of bindings: `ch` is the channel at index 1. */
 #ifndef CORE_CHANNEL_H
 #define CORE_CHANNEL_H
 
@@ -32,17 +32,17 @@ enum channel_mode {
 struct channel *channel_push(lua_State *L, uint32_t capacity);
 
 /* Sends the values at 2..top; error: the value at 2 is raised in the receiver. [E] */
-int channel_send(lua_State *L, bool error);
+int channel_send(lua_State *L, struct channel *ch, bool error);
 
 /* Receives; the values are returned. [E] */
-int channel_receive(lua_State *L, double timeout, enum channel_mode mode);
+int channel_receive(lua_State *L, struct channel *ch, double timeout, enum channel_mode mode);
 
 /* Never block, never switch. Whether it was done; received values are pushed. [E] */
-bool channel_try_send(lua_State *L);
-bool channel_try_receive(lua_State *L);
+bool channel_try_send(lua_State *L, struct channel *ch);
+bool channel_try_receive(lua_State *L, struct channel *ch);
 
 /* No more sends. wake: all who wait are woken, receivers with `nil, "closed"`, senders
 ** with ClosedError; else they stay and may still be served. [E] */
-void channel_close(lua_State *L, bool wake);
+void channel_close(lua_State *L, struct channel *ch, bool wake);
 
 #endif
