@@ -71,21 +71,9 @@ void *object_new(lua_State *L, enum object_kind kind, size_t size, int values)
     return o;
 }
 
-void *object_test(lua_State *L, int i, enum object_kind kind)
+void object_type_error(lua_State *L, int i, enum object_kind kind)
 {
-    if (lua_type(L, i) != LUA_TUSERDATA || lua_rawlen(L, i) < sizeof(struct object))
-        return NULL;
-    struct object *o = lua_touserdata(L, i);
-    return o->kind == &runtime_of(L)->kinds[kind] ? o : NULL;
-}
-
-void *object_check(lua_State *L, int i, enum object_kind kind)
-{
-    void *p = object_test(L, i, kind);
-    if (!p) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->kinds[kind].ref);
-        lua_getfield(L, -1, "__name");
-        luaL_typeerror(L, i, lua_tostring(L, -1));
-    }
-    return p;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->kinds[kind].ref);
+    lua_getfield(L, -1, "__name");
+    luaL_typeerror(L, i, lua_tostring(L, -1));
 }

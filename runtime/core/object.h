@@ -51,10 +51,7 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
 /* Pushes a new userdata of the kind with `size` bytes, all zero, and `values` user values. [E] */
 void *object_new(lua_State *L, enum object_kind kind, size_t size, int values);
 
-/* The object at index i, or NULL if that is not of the kind. */
-void *object_test(lua_State *L, int i, enum object_kind kind);
-
-/* The same, but raises an argument error. [E] */
-void *object_check(lua_State *L, int i, enum object_kind kind);
+/* Raises the argument error of an object_check that failed (runtime.h). [E] */
+void object_type_error(lua_State *L, int i, enum object_kind kind);
 
 #endif

@@ -114,6 +114,24 @@ static inline struct runtime *runtime_of(lua_State *L)
     return (struct runtime *)(*thread_word(L) & ~(uintptr_t)THREAD_MARKS);
 }
 
+/* The object at index i, or NULL if that is not of the kind. */
+static inline void *object_test(lua_State *L, int i, enum object_kind kind)
+{
+    if (lua_type(L, i) != LUA_TUSERDATA || lua_rawlen(L, i) < sizeof(struct object))
+        return NULL;
+    struct object *o = lua_touserdata(L, i);
+    return o->kind == &runtime_of(L)->kinds[kind] ? o : NULL;
+}
+
+/* The same, but raises an argument error. [E] */
+static inline void *object_check(lua_State *L, int i, enum object_kind kind)
+{
+    void *o = object_test(L, i, kind);
+    if (!o)
+        object_type_error(L, i, kind);
+    return o;
+}
+
 /* Fills a zeroed *rt and opens its Lua state, without libraries; `memory` must be
 ** set. 0, or -1 with *why a constant text and nothing left behind. */
 int runtime_open(struct runtime *rt, const char **why);

@@ -4,7 +4,6 @@
 #include "core/tasklet.h"
 #include "core/timer.h"
 
-#include <assert.h>
 #include <time.h>
 
 /* A turn runs what was in the queue when it began. If that was little it goes on, for at
@@ -15,28 +14,6 @@ enum { LONG_TURN = 1, LOOK = 1 };
 #else
 enum { LONG_TURN = 256, LOOK = 4 };
 #endif
-
-void sched_append(struct runtime *rt, struct tasklet *t)
-{
-    t->state = TASKLET_READY;
-    list_push_back(&rt->ready, &t->link);
-    rt->ready_count++;
-}
-
-void sched_prepend(struct runtime *rt, struct tasklet *t)
-{
-    t->state = TASKLET_READY;
-    list_push_front(&rt->ready, &t->link);
-    rt->ready_count++;
-}
-
-void sched_remove(struct runtime *rt, struct tasklet *t)
-{
-    assert(t->state == TASKLET_READY);
-    t->state = TASKLET_PAUSED;
-    list_remove(&t->link);
-    rt->ready_count--;
-}
 
 bool sched_busy(const struct runtime *rt)
 {

@@ -3,14 +3,30 @@
 #ifndef CORE_SCHED_H
 #define CORE_SCHED_H
 
-#include "core/runtime.h"
+#include "core/tasklet.h"
 
 /* Put a tasklet that is in no queue at the end or at the front of the run queue. */
-void sched_append(struct runtime *rt, struct tasklet *t);
-void sched_prepend(struct runtime *rt, struct tasklet *t);
+static inline void sched_append(struct runtime *rt, struct tasklet *t)
+{
+    t->state = TASKLET_READY;
+    list_push_back(&rt->ready, &t->link);
+    rt->ready_count++;
+}
+
+static inline void sched_prepend(struct runtime *rt, struct tasklet *t)
+{
+    t->state = TASKLET_READY;
+    list_push_front(&rt->ready, &t->link);
+    rt->ready_count++;
+}
 
 /* Takes a ready tasklet out; it is then paused. */
-void sched_remove(struct runtime *rt, struct tasklet *t);
+static inline void sched_remove(struct runtime *rt, struct tasklet *t)
+{
+    t->state = TASKLET_PAUSED;
+    list_remove(&t->link);
+    rt->ready_count--;
+}
 
 /* Runs turns until nothing is left that could still do something, or rt->stop is set: then
 ** clears it and returns true. One turn: due timers, the run queue, the reactor. */

@@ -267,7 +267,8 @@ static int root_k(lua_State *L, int status, lua_KContext ctx)
     bool ok = status == LUA_OK || status == LUA_YIELD;
     t->leaf = L;
     rt->chain_stop = NULL;
-    settle(L, ROOT_SELF, ok, ROOT_RESULTS);
+    if (!ok || t->side || lua_gettop(L) >= ROOT_RESULTS) /* else nobody has anything to get */
+        settle(L, ROOT_SELF, ok, ROOT_RESULTS);
     mark_dead(rt, t, ok);
     return 0;
 }

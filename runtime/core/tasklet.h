@@ -57,6 +57,37 @@ enum side_value {
 
 enum { TASKLET_RETURNED = 1, TASKLET_FAILED }; /* the last word about it in runtime.slots */
 
+/* The first waiter, or NULL. */
+static inline struct tasklet *wait_first(const struct wait_queue *q)
+{
+    return list_empty(&q->waiters) ? NULL : container_of(q->waiters.next, struct tasklet, link);
+}
+
+/* Whether the running code may wait in L. */
+static inline bool wait_possible(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    return rt->current && !rt->reactor_code && rt->current->leaf == L && !rt->chain_stop &&
+           lua_isyieldable(L);
+}
+
+/* The running tasklet, if it may wait in L; else raises why not, with nothing armed. [E] */
+static inline struct tasklet *wait_check(lua_State *L)
+{
+    return wait_possible(L) ? runtime_of(L)->current : wait_refuse(L);
+}
+
+/* First thing in a continuation: why the tasklet woke; raises what was thrown in. [E] */
+static inline enum wake wait_result(lua_State *L)
+{
+    struct tasklet *t = runtime_of(L)->current;
+    if (t->wake == WAKE_RAISE) {
+        t->wake = WAKE_SERVED;
+        lua_error(L);
+    }
+    return (enum wake)t->wake;
+}
+
 /* Pushes a new tasklet without a function. [E] */
 struct tasklet *tasklet_new(lua_State *L);
 

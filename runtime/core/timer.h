@@ -18,7 +18,8 @@ int timer_arm(struct runtime *rt, struct heap_node *n, uint32_t kind, double sec
 
 static inline void timer_disarm(struct runtime *rt, struct heap_node *n)
 {
-    heap_remove(&rt->timers, n);
+    if (heap_holds(n))
+        heap_remove(&rt->timers, n);
 }
 
 /* Fires all that is due: wakes tasklets, makes timed calls. */

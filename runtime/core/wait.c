@@ -8,18 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-struct tasklet *wait_first(const struct wait_queue *q)
-{
-    return list_empty(&q->waiters) ? NULL : container_of(q->waiters.next, struct tasklet, link);
-}
-
-bool wait_possible(lua_State *L)
-{
-    struct runtime *rt = runtime_of(L);
-    return rt->current && !rt->reactor_code && rt->current->leaf == L && !rt->chain_stop &&
-           lua_isyieldable(L);
-}
-
 /* Pushes the name of the innermost C function under which L cannot yield. */
 static const char *push_culprit(lua_State *L)
 {
@@ -61,25 +49,19 @@ static const char *push_culprit(lua_State *L)
     return lua_pushliteral(L, "?");
 }
 
-static int refuse(lua_State *L)
+struct tasklet *wait_refuse(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
     if (rt->reactor_code || !rt->current)
-        return luaL_error(L, rt->reactor_code ? "Cannot block in reactor task"
-                                              : "cannot wait here; use neap_spawn");
+        luaL_error(L, rt->reactor_code ? "Cannot block in reactor task"
+                                       : "cannot wait here; use neap_spawn");
     if (rt->current->leaf != L)
-        return luaL_error(L, "cannot wait inside a coroutine resumed by C");
+        luaL_error(L, "cannot wait inside a coroutine resumed by C");
     lua_State *stopped = lua_isyieldable(L) ? rt->chain_stop : L;
     luaL_checkstack(stopped, 20, NULL);
     lua_pushstring(L, push_culprit(stopped));
-    return luaL_error(L, "cannot wait inside %s (a C function)", lua_tostring(L, -1));
-}
-
-struct tasklet *wait_check(lua_State *L)
-{
-    if (!wait_possible(L))
-        refuse(L);
-    return runtime_of(L)->current;
+    luaL_error(L, "cannot wait inside %s (a C function)", lua_tostring(L, -1));
+    return NULL;
 }
 
 int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
@@ -109,16 +91,6 @@ int wait_switch(lua_State *L, lua_KContext ctx, lua_KFunction k)
     rt->current->wake = WAKE_SERVED;
     rt->suspending = true;
     return lua_yieldk(L, 0, ctx, k);
-}
-
-enum wake wait_result(lua_State *L)
-{
-    struct tasklet *t = runtime_of(L)->current;
-    if (t->wake == WAKE_RAISE) {
-        t->wake = WAKE_SERVED;
-        lua_error(L);
-    }
-    return t->wake;
 }
 
 /* Ends the wait: out of the queue, the timer, and the count. */

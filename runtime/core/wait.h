@@ -1,6 +1,6 @@
 /* Waiting: how a binding suspends the running tasklet, and how it is woken.
 **
-** A binding asks wait_check first, before anything is armed; then `return wait_on(...)`
+** A binding asks wait_check (tasklet.h) first, before anything is armed; then `return wait_on(...)`
 ** joins a queue, arms a timeout and yields. Whoever serves the wait pushes values onto
 ** the tasklet's leaf and calls wait_wake; timeouts and kills withdraw it. The
 ** continuation asks wait_result first: it raises what was thrown in.
@@ -32,14 +32,8 @@ static inline void wait_queue_init(struct wait_queue *q, const struct wait_class
     q->class = class;
 }
 
-/* The first waiter, or NULL. */
-struct tasklet *wait_first(const struct wait_queue *q);
-
-/* The running tasklet, if it may wait in L; else raises why not, with nothing armed. [E] */
-struct tasklet *wait_check(lua_State *L);
-
-/* The same question without an answer in words. */
-bool wait_possible(lua_State *L);
+/* Raises why the running code cannot wait; see wait_check in tasklet.h. [E] */
+struct tasklet *wait_refuse(lua_State *L);
 
 /* Blocks the running tasklet, which wait_check allowed, on q (NULL: only on time) for at
 ** most `timeout` seconds (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */
@@ -49,9 +43,6 @@ int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx
 /* Gives way: the running tasklet has been put where it goes on from (run queue or
 ** nowhere), and this switches to the next one. Called last. [E] */
 int wait_switch(lua_State *L, lua_KContext ctx, lua_KFunction k);
-
-/* First thing in a continuation: why the tasklet woke; raises what was thrown in. [E] */
-enum wake wait_result(lua_State *L);
 
 /* Makes a blocked tasklet ready, at the end of the run queue or at its front. */
 void wait_wake(struct runtime *rt, struct tasklet *t, enum wake why);

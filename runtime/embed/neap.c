@@ -186,6 +186,7 @@ neap *neap_new(const neap_config *c, const char **why)
 fail:
     memory = rt->memory;
     memory_free(&memory, N, sizeof *N);
+    memory_trim(&memory);
     return NULL;
 }
 
@@ -200,6 +201,7 @@ void neap_free(neap *N)
     runtime_close(&N->rt);
     struct memory memory = N->rt.memory;
     memory_free(&memory, N, sizeof *N);
+    memory_trim(&memory);
 }
 
 lua_State *neap_lua(neap *N)

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "net/listener.h"
 
+#include "core/tasklet.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

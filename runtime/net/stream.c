@@ -1,5 +1,6 @@
 #include "net/stream.h"
 
+#include "core/tasklet.h"
 #include "net/listener.h"
 
 #include <errno.h>
