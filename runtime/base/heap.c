@@ -56,14 +56,21 @@ static void sift_down(struct heap *h, uint32_t i, struct heap_entry e)
     put(h, i, e);
 }
 
+int heap_reserve(struct heap *h, struct memory *m)
+{
+    if (h->count < h->cap)
+        return 0;
+    void *p = memory_grow(m, h->entries, &h->cap, h->count + 1, sizeof *h->entries);
+    if (!p)
+        return -ENOMEM;
+    h->entries = p;
+    return 0;
+}
+
 int heap_insert(struct heap *h, struct memory *m, struct heap_node *n, double key)
 {
-    if (h->count == h->cap) {
-        void *p = memory_grow(m, h->entries, &h->cap, h->count + 1, sizeof *h->entries);
-        if (!p)
-            return -ENOMEM;
-        h->entries = p;
-    }
+    if (heap_reserve(h, m) < 0)
+        return -ENOMEM;
     n->seq = h->next_seq++;
     sift_up(h, h->count++, (struct heap_entry){key, n});
     return 0;

@@ -30,6 +30,9 @@ static inline bool heap_holds(const struct heap_node *n)
     return n->pos != 0;
 }
 
+/* Makes room for one more. 0 or -ENOMEM. */
+int heap_reserve(struct heap *h, struct memory *m);
+
 /* 0, or -ENOMEM with nothing changed. The node must not be in a heap. */
 int heap_insert(struct heap *h, struct memory *m, struct heap_node *n, double key);
 

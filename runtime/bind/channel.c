@@ -2,7 +2,7 @@
 #include "core/channel.h"
 
 #include "bind/bind.h"
-#include "core/tasklet.h"
+#include "core/select.h"
 
 #include <math.h>
 
@@ -66,7 +66,7 @@ static int try_send(lua_State *L)
     struct channel *ch = check(L);
     if (ch->closing && ch->balance >= 0)
         return error_raise(L, ERROR_CLOSED, "Send/receive operation on a closed channel");
-    lua_pushboolean(L, channel_try_send(L, ch));
+    lua_pushboolean(L, channel_try_send(L, 1));
     return 1;
 }
 
@@ -74,7 +74,7 @@ static int try_receive(lua_State *L)
 {
     struct channel *ch = check(L);
     lua_settop(L, 1);
-    if (!channel_try_receive(L, ch)) {
+    if (!channel_try_receive(L, 1)) {
         lua_pushboolean(L, 0);
         lua_pushstring(L, ch->closing ? "closed" : "empty");
         return 2;
@@ -192,7 +192,7 @@ static void get_queue(lua_State *L, void *p)
     lua_createtable(L, ch->balance < 0 ? -ch->balance : ch->balance, 0);
     list_each(node, &ch->queue.waiters)
     {
-        tasklet_push(L, container_of(node, struct tasklet, link));
+        tasklet_push(L, select_owner(container_of(node, struct tasklet, link)));
         lua_rawseti(L, -2, ++n);
     }
 }

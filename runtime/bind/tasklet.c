@@ -3,6 +3,7 @@
 
 #include "bind/bind.h"
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/wait.h"
 
 #include <math.h>
@@ -148,7 +149,7 @@ static int remove_(lua_State *L)
 static int run_next(lua_State *L, struct tasklet *t, bool pause_caller)
 {
     struct runtime *rt = runtime_of(L);
-    struct tasklet *caller = wait_check(L);
+    struct tasklet *caller = wait_check_switch(L);
     if (t->state == TASKLET_READY)
         sched_remove(rt, t);
     if (pause_caller)
@@ -178,7 +179,7 @@ static int switch_(lua_State *L)
 /* schedule(...): lets the others run; its arguments */
 static int schedule(lua_State *L)
 {
-    struct tasklet *t = wait_check(L);
+    struct tasklet *t = wait_check_switch(L);
     sched_append(runtime_of(L), t);
     return wait_switch(L, 0, all_k);
 }
@@ -195,7 +196,7 @@ static int removed_k(lua_State *L, int status, lua_KContext ctx)
 /* schedule_remove([v]): the same, but out of the queue until somebody inserts it; tempval */
 static int schedule_remove(lua_State *L)
 {
-    struct tasklet *t = wait_check(L);
+    struct tasklet *t = wait_check_switch(L);
     lua_settop(L, 1);
     tasklet_push(L, t);
     lua_insert(L, 1);
@@ -284,35 +285,13 @@ static int joined_k(lua_State *L, int status, lua_KContext ctx)
     }
 }
 
-/* Pushes what a join of the dead tasklet at 1 gives; how many. */
-static int push_outcome(lua_State *L, const struct tasklet *t)
-{
-    if (!t->side || !t->side->ended) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    lua_pushboolean(L, t->side->ok);
-    tasklet_get(L, 1, SIDE_OUTCOME);
-    if (!t->side->ok)
-        return 2;
-    int list = lua_gettop(L);
-    lua_getfield(L, list, "n");
-    int n = (int)lua_tointeger(L, -1);
-    luaL_checkstack(L, n, NULL);
-    lua_pop(L, 1);
-    for (int i = 1; i <= n; i++)
-        lua_rawgeti(L, list, i);
-    lua_remove(L, list);
-    return n + 1;
-}
-
 /* t:join([timeout]): true, results... or false, err or nil, "timeout" */
 static int join(lua_State *L)
 {
     struct tasklet *t = check(L, 1);
     double timeout = wait_timeout(L, 2);
     if (t->state == TASKLET_DEAD)
-        return push_outcome(L, t);
+        return tasklet_push_outcome(L, 1);
     if (t->state == TASKLET_RUNNING)
         return luaL_error(L, "a tasklet cannot join itself");
     wait_check(L);
@@ -345,6 +324,22 @@ static int getmain(lua_State *L)
     struct runtime *rt = runtime_of(L);
     rt->main &&tasklet_alive(rt->main) ? tasklet_push(L, rt->main) : lua_pushnil(L);
     return 1;
+}
+
+/* switch_trap(n): adds n to the count of traps, returns the old one; above 0 a switch raises */
+static int switch_trap(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_pushinteger(L, rt->switch_trap);
+    rt->switch_trap += (int)luaL_optinteger(L, 1, 0);
+    return 1;
+}
+
+/* select(cases[, timeout]) */
+static int select_(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    return select_run(L, wait_timeout(L, 2));
 }
 
 static int getruncount(lua_State *L)
@@ -430,6 +425,21 @@ static void get_waiting_on(lua_State *L, void *p)
         lua_pushstring(L, t->on ? t->on->class->what : "sleep");
 }
 
+static void get_block_trap(lua_State *L, void *t)
+{
+    lua_pushboolean(L, ((struct tasklet *)t)->block_trap);
+}
+
+static void set_block_trap(lua_State *L, void *t)
+{
+    ((struct tasklet *)t)->block_trap = lua_toboolean(L, 3);
+}
+
+static void get_recursion_depth(lua_State *L, void *t)
+{
+    lua_pushinteger(L, tasklet_depth(t));
+}
+
 static void get_name(lua_State *L, void *p)
 {
     (void)p;
@@ -470,11 +480,18 @@ static void get_locals(lua_State *L, void *p)
 void bind_tasklets(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"tasklet", new},       {"spawn", spawn},
-        {"schedule", schedule}, {"schedule_remove", schedule_remove},
-        {"sleep", sleep_},      {"getcurrent", getcurrent},
-        {"getmain", getmain},   {"getruncount", getruncount},
-        {"tasklets", tasklets}, {"now", now},
+        {"tasklet", new},
+        {"spawn", spawn},
+        {"schedule", schedule},
+        {"schedule_remove", schedule_remove},
+        {"sleep", sleep_},
+        {"getcurrent", getcurrent},
+        {"getmain", getmain},
+        {"getruncount", getruncount},
+        {"tasklets", tasklets},
+        {"now", now},
+        {"switch_trap", switch_trap},
+        {"select", select_},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
@@ -493,12 +510,15 @@ void bind_tasklets(lua_State *L)
         {"id", get_id, NULL},
         {"waiting_on", get_waiting_on, NULL},
         {"name", get_name, set_name},
+        {"block_trap", get_block_trap, set_block_trap},
+        {"recursion_depth", get_recursion_depth, NULL},
         {"tempval", get_tempval, set_tempval},
         {"locals", get_locals, NULL},
         {NULL, NULL, NULL},
     };
     object_class_new(L, OBJECT_TASKLET,
                      &(struct object_class){"tasklet", methods, meta, properties});
+    select_open(L);
     object_class_new(L, OBJECT_SIDE, &(struct object_class){.name = "side block"});
     luaL_setfuncs(L, functions, 0);
 }

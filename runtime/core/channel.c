@@ -1,6 +1,7 @@
 #include "core/channel.h"
 
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/tasklet.h"
 
 #include <math.h>
@@ -40,18 +41,17 @@ struct channel *channel_push(lua_State *L, uint32_t capacity)
 ** and the value itself or a list of them. A sender that waits for room has its item packed
 ** the same way above the channel, so that moving it in later needs no memory. */
 
-/* Replaces the values at 2..top by their item: the number and the value. */
-static void pack_item(lua_State *L, bool error)
+/* Replaces the n values on the top by their item: the number and the value. */
+static void pack_item(lua_State *L, int n, bool error)
 {
-    int n = lua_gettop(L) - 1;
     if (n != 1) {
         lua_createtable(L, n, 0);
-        lua_insert(L, 2);
+        lua_insert(L, -(n + 1));
         for (int i = n; i > 0; i--)
-            lua_rawseti(L, 2, i);
+            lua_rawseti(L, -(i + 1), i);
     }
     lua_pushinteger(L, error ? -1 : n);
-    lua_insert(L, 2);
+    lua_insert(L, -2);
 }
 
 static lua_Integer ring_place(const struct channel *ch, uint32_t nth)
@@ -59,14 +59,14 @@ static lua_Integer ring_place(const struct channel *ch, uint32_t nth)
     return 2 * (lua_Integer)(((uint64_t)ch->first + nth) % ch->capacity) + 1;
 }
 
-/* Takes the item on the top into the buffer. */
-static void buffer_put(lua_State *L, struct channel *ch)
+/* Takes the item on the top into the buffer of the channel at index c. */
+static void buffer_put(lua_State *L, struct channel *ch, int c)
 {
-    if (lua_getiuservalue(L, 1, CHANNEL_BUFFER) != LUA_TTABLE) {
+    if (lua_getiuservalue(L, c, CHANNEL_BUFFER) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_newtable(L);
         lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, CHANNEL_BUFFER);
+        lua_setiuservalue(L, c, CHANNEL_BUFFER);
     }
     lua_Integer at = ring_place(ch, ch->count);
     lua_insert(L, -3);
@@ -76,15 +76,23 @@ static void buffer_put(lua_State *L, struct channel *ch)
     ch->count++;
 }
 
-/* Pushes the values of the oldest item; false: the one value is an error. */
-static bool buffer_take(lua_State *L, struct channel *ch)
+/* The number of values of the oldest item, with room made for them. */
+static int buffer_peek(lua_State *L, struct channel *ch, int c)
+{
+    lua_getiuservalue(L, c, CHANNEL_BUFFER);
+    lua_rawgeti(L, -1, ring_place(ch, 0));
+    int n = (int)lua_tointeger(L, -1);
+    lua_pop(L, 2);
+    luaL_checkstack(L, n + 8, NULL);
+    return n;
+}
+
+/* Pushes the values of the oldest item, of which there are n (-1: one, an error). */
+static void buffer_take(lua_State *L, struct channel *ch, int c, int n)
 {
     lua_Integer at = ring_place(ch, 0);
-    lua_getiuservalue(L, 1, CHANNEL_BUFFER);
+    lua_getiuservalue(L, c, CHANNEL_BUFFER);
     int buffer = lua_gettop(L);
-    lua_rawgeti(L, buffer, at);
-    int n = (int)lua_tointeger(L, -1);
-    luaL_checkstack(L, n + 4, NULL);
     lua_rawgeti(L, buffer, at + 1);
     for (int i = 0; i < 2; i++) {
         lua_pushboolean(L, 0);
@@ -98,9 +106,7 @@ static bool buffer_take(lua_State *L, struct channel *ch)
             lua_rawgeti(L, list, i);
         lua_remove(L, list);
     }
-    lua_remove(L, buffer + 1);
     lua_remove(L, buffer);
-    return n >= 0;
 }
 
 /* ---- who runs on ---- */
@@ -141,6 +147,14 @@ static int received_k(lua_State *L, int status, lua_KContext mode)
                               : unserved(L, why, (enum channel_mode)mode);
 }
 
+/* Raises, before anything has moved, if a hand-over would switch where switch_trap forbids
+** it. */
+static void check_switch(lua_State *L, struct channel *ch, bool partner_first)
+{
+    if (runtime_of(L)->switch_trap && (ch->schedule_all || partner_first) && wait_possible(L))
+        wait_refuse(L);
+}
+
 /* After a hand-over between the caller and its partner: the caller's place in the order.
 ** True: it gives way, and has been queued. The partner is woken here. */
 static bool give_way(lua_State *L, struct channel *ch, struct tasklet *partner, enum wake why,
@@ -161,11 +175,10 @@ static bool give_way(lua_State *L, struct channel *ch, struct tasklet *partner, 
 
 /* ---- send ---- */
 
-/* Moves the values at 2..top to the first receiver, which stays in the queue. */
-static struct tasklet *hand_over(lua_State *L, struct channel *ch)
+/* Moves the n values on the top to the first receiver, which stays in the queue. */
+static struct tasklet *hand_over(lua_State *L, struct channel *ch, int n)
 {
     struct tasklet *t = wait_first(&ch->queue);
-    int n = lua_gettop(L) - 1;
     if (n > SPARE_SLOTS && !lua_checkstack(t->leaf, n + 1))
         luaL_error(L, "not enough memory");
     ch->balance++;
@@ -175,8 +188,10 @@ static struct tasklet *hand_over(lua_State *L, struct channel *ch)
 
 int channel_send(lua_State *L, struct channel *ch, bool error)
 {
+    int n = lua_gettop(L) - 1;
     if (ch->balance < 0) {
-        struct tasklet *t = hand_over(L, ch);
+        check_switch(L, ch, ch->preference < 0);
+        struct tasklet *t = hand_over(L, ch, n);
         if (give_way(L, ch, t, error ? WAKE_RAISE : WAKE_SERVED, ch->preference < 0))
             return wait_switch(L, 0, sent);
         return 0;
@@ -184,62 +199,76 @@ int channel_send(lua_State *L, struct channel *ch, bool error)
     if (ch->closing)
         return error_raise(L, ERROR_CLOSED, closed_text);
     if (ch->count < ch->capacity) {
-        pack_item(L, error);
-        buffer_put(L, ch);
+        pack_item(L, n, error);
+        buffer_put(L, ch, 1);
         return 0;
     }
     struct tasklet *t = wait_check(L);
     if (ch->capacity > 0)
-        pack_item(L, error);
+        pack_item(L, n, error);
     t->sends_error = error;
     ch->queue.class = &sending;
     return wait_on(L, &ch->queue, HUGE_VAL, 0, sent);
 }
 
-bool channel_try_send(lua_State *L, struct channel *ch)
+bool channel_try_send(lua_State *L, int i)
 {
+    struct channel *ch = lua_touserdata(L, i);
+    int n = lua_gettop(L) - i;
     if (ch->balance < 0) {
-        wait_wake(runtime_of(L), hand_over(L, ch), WAKE_SERVED);
+        wait_wake(runtime_of(L), hand_over(L, ch, n), WAKE_SERVED);
         return true;
     }
     if (ch->closing || ch->count >= ch->capacity)
         return false;
-    pack_item(L, false);
-    buffer_put(L, ch);
+    pack_item(L, n, false);
+    buffer_put(L, ch, i);
     return true;
 }
 
 /* ---- receive ---- */
 
-/* Pulls the values of the first sender onto L; it stays in the queue. */
+/* Pulls the values of the first sender onto L (of a buffered channel, its item); it stays
+** in the queue. */
 static struct tasklet *pull(lua_State *L, struct channel *ch)
 {
     struct tasklet *t = wait_first(&ch->queue);
-    int n = lua_gettop(t->leaf) - 1;
-    if (n > SPARE_SLOTS)
-        luaL_checkstack(L, n + 4, NULL);
-    lua_xmove(t->leaf, L, n);
+    if (t->state == TASKLET_CASE) {
+        int top = lua_gettop(L);
+        select_push_values(L, t);
+        if (ch->capacity > 0)
+            pack_item(L, lua_gettop(L) - top, false);
+    } else {
+        int n = lua_gettop(t->leaf) - 1;
+        if (n > SPARE_SLOTS)
+            luaL_checkstack(L, n + 4, NULL);
+        lua_xmove(t->leaf, L, n);
+    }
     ch->balance--;
     return t;
 }
 
-/* Takes from the buffer, and lets the first sender that waits for room in. */
-static bool take_buffered(lua_State *L, struct channel *ch)
+/* Takes from the buffer of the channel at c, and lets the first sender that waits for room
+** in. False: the one value is an error. */
+static bool take_buffered(lua_State *L, struct channel *ch, int c)
 {
-    bool plain = buffer_take(L, ch);
-    if (ch->balance > 0) {
-        struct tasklet *t = pull(L, ch);
-        buffer_put(L, ch);
+    int n = buffer_peek(L, ch, c), top = lua_gettop(L);
+    struct tasklet *t = ch->balance > 0 ? pull(L, ch) : NULL;
+    buffer_take(L, ch, c, n);
+    if (t) {
+        lua_rotate(L, top + 1, -2); /* the item on the top again */
+        buffer_put(L, ch, c);
         wait_wake(runtime_of(L), t, WAKE_SERVED);
     }
-    return plain;
+    return n >= 0;
 }
 
 int channel_receive(lua_State *L, struct channel *ch, double timeout, enum channel_mode mode)
 {
     if (ch->count > 0)
-        return take_buffered(L, ch) ? received(L, mode) : lua_error(L);
+        return take_buffered(L, ch, 1) ? received(L, mode) : lua_error(L);
     if (ch->balance > 0) {
+        check_switch(L, ch, ch->preference > 0);
         struct tasklet *t = pull(L, ch);
         if (t->sends_error) {
             wait_wake(runtime_of(L), t, WAKE_SERVED);
@@ -256,11 +285,12 @@ int channel_receive(lua_State *L, struct channel *ch, double timeout, enum chann
     return wait_on(L, &ch->queue, timeout, mode, received_k);
 }
 
-bool channel_try_receive(lua_State *L, struct channel *ch)
+bool channel_try_receive(lua_State *L, int i)
 {
+    struct channel *ch = lua_touserdata(L, i);
     bool plain = true;
     if (ch->count > 0) {
-        plain = take_buffered(L, ch);
+        plain = take_buffered(L, ch, i);
     } else if (ch->balance > 0) {
         struct tasklet *t = pull(L, ch);
         plain = !t->sends_error;
@@ -270,6 +300,14 @@ bool channel_try_receive(lua_State *L, struct channel *ch)
     }
     if (!plain)
         lua_error(L);
+    return true;
+}
+
+bool channel_join(struct channel *ch, bool sender)
+{
+    if (sender ? ch->balance < 0 : ch->balance > 0)
+        return false;
+    ch->queue.class = sender ? &sending : &receiving;
     return true;
 }
 

@@ -1,6 +1,7 @@
 #include "core/deferred.h"
 
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/tasklet.h"
 #include "core/wait.h"
 
@@ -217,7 +218,7 @@ static void serve(lua_State *L, int i, struct waiters *w)
             luaL_error(L, "not enough memory");
         if (!ok) {
             handled(L, i);
-            tasklet_push(L, t);
+            tasklet_push(L, select_owner(t));
             lua_pushvalue(L, -2);
             tasklet_set(L, -2, SIDE_ORIGIN);
             lua_pop(L, 1);
@@ -540,7 +541,7 @@ int deferred_take(lua_State *L, int i)
     return lua_error(L);
 }
 
-int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k)
+struct wait_queue *deferred_queue(lua_State *L, int i)
 {
     struct deferred *d = lua_touserdata(L, i);
     struct waiters *w = NULL;
@@ -557,7 +558,12 @@ int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFu
         lua_pushvalue(L, -1);
         append(L, i);
     }
-    return wait_on(L, &w->queue, timeout, ctx, k);
+    return &w->queue;
+}
+
+int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k)
+{
+    return wait_on(L, deferred_queue(L, i), timeout, ctx, k);
 }
 
 static int cancel(lua_State *L)

@@ -44,6 +44,9 @@ int deferred_take(lua_State *L, int i);
 ** continuation finds the values above `ctx`; see deferred_answer. [E] */
 int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k);
 
+/* The queue at the end of the chain of the deferred at index i, where a wait joins. [E] */
+struct wait_queue *deferred_queue(lua_State *L, int i);
+
 /* A waiter has left unserved: cancels the deferred at index i if nobody else waits. An
 ** error of its canceller is reported. [E] */
 void deferred_abandon(lua_State *L, int i);

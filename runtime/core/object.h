@@ -15,6 +15,7 @@ enum object_kind {
     OBJECT_DEFERRED,
     OBJECT_WAITERS,   /* tasklets that wait at one place of a deferred's chain */
     OBJECT_UNHANDLED, /* a failure that nobody has taken yet */
+    OBJECT_SELECT,
     OBJECT_STREAM,
     OBJECT_LISTENER,
     OBJECT_KINDS

@@ -39,6 +39,7 @@ struct runtime {
     uint64_t resumes;
 
     /* where a wait is possible: wait.c, bind/coroutine.c */
+    int switch_trap;       /* > 0: a switch raises */
     int reactor_code;      /* > 0: code that may neither block nor switch */
     lua_State *chain_stop; /* the outermost thread under the leaf that cannot yield, or NULL */
     int closing_depth;     /* coroutine.close inside coroutine.close */

@@ -381,20 +381,29 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
 
 /* ---- looking ---- */
 
-/* The outermost frame of a started thread. */
-static bool root_frame(lua_State *T, lua_Debug *ar)
+/* The level of the outermost frame of a thread, -1 if it has none. */
+static int outermost(lua_State *T)
 {
-    int lo = 0, hi = 1;
-    while (lua_getstack(T, hi, ar))
-        lo = hi, hi *= 2;
+    lua_Debug ar;
+    int lo = -1, hi = 0; /* lo: a level that is there, or -1; hi: not looked at yet */
+    while (lua_getstack(T, hi, &ar)) {
+        lo = hi;
+        hi = 2 * hi + 1;
+    }
     while (hi - lo > 1) {
         int mid = lo + (hi - lo) / 2;
-        if (lua_getstack(T, mid, ar))
+        if (lua_getstack(T, mid, &ar))
             lo = mid;
         else
             hi = mid;
     }
-    return lua_getstack(T, lo, ar);
+    return lo;
+}
+
+/* The outermost frame of a started thread. */
+static bool root_frame(lua_State *T, lua_Debug *ar)
+{
+    return lua_getstack(T, outermost(T), ar);
 }
 
 /* Pushes a slot of the root frame on L. */
@@ -416,6 +425,17 @@ static void push_root_value(lua_State *L, struct tasklet *t, int slot)
 void tasklet_push(lua_State *L, struct tasklet *t)
 {
     push_root_value(L, t, ROOT_SELF);
+}
+
+int tasklet_depth(struct tasklet *t)
+{
+    lua_State *chain[MAX_CHAIN];
+    int depth = 0;
+    if (!tasklet_alive(t) || !t->started)
+        return 0;
+    for (int n = chain_of(t, chain); n-- > 0;)
+        depth += outermost(chain[n]) + 1;
+    return depth - 1; /* without the root */
 }
 
 struct side *tasklet_side(lua_State *L, int i)
@@ -464,6 +484,28 @@ void tasklet_set(lua_State *L, int i, enum side_value v)
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, v);
     lua_pop(L, 1);
+}
+
+int tasklet_push_outcome(lua_State *L, int i)
+{
+    struct tasklet *t = lua_touserdata(L, i);
+    if (!t->side || !t->side->ended) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushboolean(L, t->side->ok);
+    tasklet_get(L, i, SIDE_OUTCOME);
+    if (!t->side->ok)
+        return 2;
+    int list = lua_gettop(L);
+    lua_getfield(L, list, "n");
+    int n = (int)lua_tointeger(L, -1);
+    luaL_checkstack(L, n, NULL);
+    lua_pop(L, 1);
+    for (int v = 1; v <= n; v++)
+        lua_rawgeti(L, list, v);
+    lua_remove(L, list);
+    return n + 1;
 }
 
 void tasklet_push_title(lua_State *L, struct tasklet *t)

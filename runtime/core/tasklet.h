@@ -14,7 +14,8 @@ enum tasklet_state {
     TASKLET_READY,
     TASKLET_RUNNING,
     TASKLET_BLOCKED,
-    TASKLET_DEAD
+    TASKLET_DEAD,
+    TASKLET_CASE /* no tasklet: a stand-in for one in a queue (select.h) */
 };
 
 struct tasklet {
@@ -33,7 +34,8 @@ struct tasklet {
     uint8_t state;  /* enum tasklet_state */
     uint8_t wake;   /* enum wake: why it last woke */
     bool started : 1, daemon : 1, exposed : 1; /* exposed: a script has seen its thread */
-    bool outside : 1, sends_error : 1;         /* counted in runtime.outside; see channel.c */
+    bool block_trap : 1, atomic : 1;
+    bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
 };
 
 /* What few tasklets need. User values: enum side_value. */
@@ -71,10 +73,19 @@ static inline bool wait_possible(lua_State *L)
            lua_isyieldable(L);
 }
 
-/* The running tasklet, if it may wait in L; else raises why not, with nothing armed. [E] */
+/* The running tasklet, if it may give way in L; else raises why not. [E] */
+static inline struct tasklet *wait_check_switch(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    return wait_possible(L) && !rt->switch_trap ? rt->current : wait_refuse(L);
+}
+
+/* The running tasklet, if it may block in L; else raises why not, with nothing armed. [E] */
 static inline struct tasklet *wait_check(lua_State *L)
 {
-    return wait_possible(L) ? runtime_of(L)->current : wait_refuse(L);
+    struct runtime *rt = runtime_of(L);
+    return wait_possible(L) && !rt->switch_trap && !rt->current->block_trap ? rt->current
+                                                                            : wait_refuse(L);
 }
 
 /* First thing in a continuation: why the tasklet woke; raises what was thrown in. [E] */
@@ -119,6 +130,13 @@ void tasklet_get(lua_State *L, int i, enum side_value v);
 
 /* Pops a value into a user value of the tasklet at index i. [E] */
 void tasklet_set(lua_State *L, int i, enum side_value v);
+
+/* Pushes what a join of the dead tasklet at index i gives: true and the results, or false
+** and the error; how many. [E] */
+int tasklet_push_outcome(lua_State *L, int i);
+
+/* How many calls deep it is, its own coroutines included; 0 if it has not started. */
+int tasklet_depth(struct tasklet *t);
 
 /* Pushes `tasklet 3 (name)`, the place where it was spawned, its whole traceback. The
 ** tasklet must be alive. [E] */

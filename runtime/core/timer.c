@@ -12,6 +12,11 @@ int timer_arm(struct runtime *rt, struct heap_node *n, uint32_t kind, double sec
     return heap_insert(&rt->timers, &rt->memory, n, rt->now + seconds);
 }
 
+int timer_reserve(struct runtime *rt)
+{
+    return heap_reserve(&rt->timers, &rt->memory);
+}
+
 void timer_fire_due(struct runtime *rt)
 {
     double due;

@@ -16,6 +16,9 @@ struct timed_call {
 /* Arms n, disarmed before, `seconds` from now. 0 or -ENOMEM. */
 int timer_arm(struct runtime *rt, struct heap_node *n, uint32_t kind, double seconds);
 
+/* Makes sure that the next timer_arm cannot fail. 0 or -ENOMEM. */
+int timer_reserve(struct runtime *rt);
+
 static inline void timer_disarm(struct runtime *rt, struct heap_node *n)
 {
     if (heap_holds(n))

@@ -1,6 +1,7 @@
 #include "core/wait.h"
 
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
 
@@ -55,6 +56,11 @@ struct tasklet *wait_refuse(lua_State *L)
     if (rt->reactor_code || !rt->current)
         luaL_error(L, rt->reactor_code ? "Cannot block in reactor task"
                                        : "cannot wait here; use neap_spawn");
+    if (wait_possible(L)) {
+        if (rt->switch_trap)
+            luaL_error(L, "switch_trap");
+        luaL_error(L, "this tasklet does not like to be blocked.");
+    }
     if (rt->current->leaf != L)
         luaL_error(L, "cannot wait inside a coroutine resumed by C");
     lua_State *stopped = lua_isyieldable(L) ? rt->chain_stop : L;
@@ -107,6 +113,8 @@ static void end(struct runtime *rt, struct tasklet *t)
 
 void wait_wake(struct runtime *rt, struct tasklet *t, enum wake why)
 {
+    if (t->state == TASKLET_CASE)
+        t = select_choose(rt, t);
     end(rt, t);
     t->wake = why;
     sched_append(rt, t);
@@ -114,6 +122,8 @@ void wait_wake(struct runtime *rt, struct tasklet *t, enum wake why)
 
 void wait_wake_front(struct runtime *rt, struct tasklet *t, enum wake why)
 {
+    if (t->state == TASKLET_CASE)
+        t = select_choose(rt, t);
     end(rt, t);
     t->wake = why;
     sched_prepend(rt, t);

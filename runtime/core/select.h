@@ -1,0 +1,25 @@
+/* Select: waiting for the first of several things.
+** Each case stands in the queue of what it waits for by a stand-in, which whoever serves
+** the queue treats as the tasklet: pushes values onto its leaf, calls wait_wake. The first
+** one served withdraws the others, in O(1) each, and the tasklet wakes. */
+#ifndef CORE_SELECT_H
+#define CORE_SELECT_H
+
+#include "core/tasklet.h"
+
+/* select(cases[, timeout]): the body of the binding. The list is at index 1; whatever else
+** the frame held is gone. [E] */
+int select_run(lua_State *L, double timeout);
+
+/* The tasklet that a waiter in a queue stands for: itself, or a select's. */
+struct tasklet *select_owner(struct tasklet *t);
+
+/* One of a select's cases is being served: withdraws the others. The tasklet to wake. */
+struct tasklet *select_choose(struct runtime *rt, struct tasklet *stand_in);
+
+/* Pushes the values that a stand-in in a channel's queue sends. [E] */
+void select_push_values(lua_State *L, struct tasklet *stand_in);
+
+void select_open(lua_State *L);
+
+#endif
