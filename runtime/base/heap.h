@@ -39,6 +39,12 @@ int heap_insert(struct heap *h, struct memory *m, struct heap_node *n, double ke
 /* Takes a node out; harmless when it is not in. */
 void heap_remove(struct heap *h, struct heap_node *n);
 
+/* The key of a node that is in. */
+static inline double heap_key(const struct heap *h, const struct heap_node *n)
+{
+    return h->entries[n->pos - 1].key;
+}
+
 /* The first node, or NULL; *key is its key. It stays in. */
 struct heap_node *heap_first(const struct heap *h, double *key);
 

@@ -5,7 +5,7 @@
 ** a level has exactly the coroutine it resumed on its frame, at index 1. */
 #include "bind/bind.h"
 
-#include "core/tasklet.h"
+#include "core/slice.h"
 
 /* Nested closing of coroutines ends here: Lua 5.4.4 has no limit of its own. */
 enum { MAX_CLOSING = 150 };
@@ -69,8 +69,10 @@ static int came_back(lua_State *L, lua_State *co, int status, int n, lua_KContex
         *thread_word(co) |= THREAD_WAITING;
         return lua_yieldk(L, 0, finish, go_on);
     }
-    if (rt->current && rt->current->leaf == co)
+    if (rt->current && rt->current->leaf == co) {
         rt->current->leaf = L;
+        slice_turn(rt, L);
+    }
     return ((finish_fn *)finish)(L, co, status, n);
 }
 
@@ -95,6 +97,7 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
         if (!stop && !lua_isyieldable(L))
             rt->chain_stop = L;
         t->leaf = co;
+        slice_turn(rt, co);
     }
     int status = lua_resume(co, L, nargs, &n);
     if (!rt->suspending)

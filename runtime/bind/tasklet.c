@@ -2,8 +2,11 @@
 #include "core/tasklet.h"
 
 #include "bind/bind.h"
+#include "core/group.h"
 #include "core/sched.h"
 #include "core/select.h"
+#include "core/slice.h"
+#include "core/timer.h"
 #include "core/wait.h"
 
 #include <math.h>
@@ -127,8 +130,10 @@ static int insert(lua_State *L)
 {
     struct tasklet *t = check(L, 1);
     check_runnable(L, t);
-    if (t->state == TASKLET_PAUSED)
+    if (t->state == TASKLET_PAUSED) {
+        list_remove(&t->link); /* of neap.run's callers, if it was one */
         sched_append(runtime_of(L), t);
+    }
     return returns_self(L);
 }
 
@@ -152,6 +157,7 @@ static int run_next(lua_State *L, struct tasklet *t, bool pause_caller)
     struct tasklet *caller = wait_check_switch(L);
     if (t->state == TASKLET_READY)
         sched_remove(rt, t);
+    list_remove(&t->link);
     if (pause_caller)
         caller->state = TASKLET_PAUSED;
     else
@@ -205,6 +211,35 @@ static int schedule_remove(lua_State *L)
     return wait_switch(L, 0, removed_k);
 }
 
+static int ran(lua_State *L, int status, lua_KContext owner)
+{
+    struct runtime *rt = runtime_of(L);
+    (void)status;
+    if (owner)
+        rt->run_limit = 0;
+    wait_result(L);
+    return lua_gettop(L) - 1;
+}
+
+/* run([instructions]): until the run queue is empty; a tasklet that uses more instructions
+** in one go is taken out of the queue and returned. Only the outermost count is in force. */
+static int run_all(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_Integer limit = luaL_optinteger(L, 1, 0);
+    luaL_argcheck(L, limit >= 0 && limit <= INT32_MAX, 1, "count out of range");
+    struct tasklet *t = wait_check_switch(L);
+    lua_settop(L, 1);
+    if (rt->ready_count == 0)
+        return 0;
+    bool owner = limit > 0 && rt->run_limit == 0;
+    if (owner)
+        rt->run_limit = (int)limit;
+    t->state = TASKLET_PAUSED;
+    list_push_back(&rt->runners, &t->link);
+    return wait_switch(L, owner, ran);
+}
+
 /* sleep(seconds) */
 static int sleep_(lua_State *L)
 {
@@ -250,8 +285,21 @@ static int kill(lua_State *L)
     if (!tasklet_alive(t))
         return 0;
     bool pending = flag(L, 2, "pending");
+    if (lua_istable(L, 2) && flag(L, 2, "hard") && t->state != TASKLET_RUNNING) {
+        tasklet_cut(runtime_of(L), t);
+        return 0;
+    }
     error_push(L, ERROR_TASKLET_EXIT, NULL);
     return throw_into(L, t, pending);
+}
+
+/* t:set_atomic(flag): no slice ends in it; the old flag */
+static int set_atomic(lua_State *L)
+{
+    struct tasklet *t = check(L, 1);
+    lua_pushboolean(L, t->atomic);
+    t->atomic = lua_toboolean(L, 2);
+    return 1;
 }
 
 /* t:throw(err[, pending]) */
@@ -335,6 +383,77 @@ static int switch_trap(lua_State *L)
     return 1;
 }
 
+/* Replaces a callback kept in the registry by the function or nil at 1; pushes the old. */
+static int set_callback(lua_State *L, int *ref)
+{
+    lua_settop(L, 1);
+    if (!lua_isnil(L, 1))
+        bind_check_callable(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, *ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, *ref);
+    lua_pushvalue(L, 1);
+    *ref = lua_isnil(L, 1) ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_settop(L, 2);
+    return 1;
+}
+
+/* set_schedule_callback(f): f(previous, next) at every switch; the old one */
+static int set_schedule_callback(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    if (rt->current)
+        tasklet_push(L, rt->current);
+    else
+        lua_pushnil(L);
+    lua_rawseti(L, LUA_REGISTRYINDEX, rt->last_ref);
+    return set_callback(L, &rt->on_switch_ref);
+}
+
+/* set_channel_callback(f): f(channel, tasklet, sending, will_block); the old one */
+static int set_channel_callback(lua_State *L)
+{
+    return set_callback(L, &runtime_of(L)->on_channel_ref);
+}
+
+/* preempt([seconds]): time slices for pure Lua; nil: off */
+static int preempt(lua_State *L)
+{
+    slice_set(runtime_of(L), wait_timeout(L, 1));
+    return 0;
+}
+
+/* watchdog([seconds]): reports a tasklet that holds on longer; nil: off */
+static int watchdog(lua_State *L)
+{
+    slice_set_watchdog(runtime_of(L), wait_timeout(L, 1));
+    return 0;
+}
+
+/* scale(x): the rate of the runtime's clock */
+static int scale(lua_State *L)
+{
+    double x = luaL_checknumber(L, 1);
+    luaL_argcheck(L, x >= 0 && x < HUGE_VAL, 1, "a rate is a number from 0 on");
+    timer_scale(runtime_of(L), x);
+    return 0;
+}
+
+/* kill_group(g): ends all of a group, newest first; how many */
+static int kill_group(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushinteger(L, group_kill(L, 1));
+    return 1;
+}
+
+/* pause_group(g, on): holds and releases it; how many */
+static int pause_group(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushinteger(L, group_hold(L, 1, lua_toboolean(L, 2)));
+    return 1;
+}
+
 /* select(cases[, timeout]) */
 static int select_(lua_State *L)
 {
@@ -367,7 +486,7 @@ static int tasklets(lua_State *L)
 static int now(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    lua_pushnumber(L, rt->now = clock_now());
+    lua_pushnumber(L, timer_now(rt));
     return 1;
 }
 
@@ -423,6 +542,29 @@ static void get_waiting_on(lua_State *L, void *p)
         lua_pushnil(L);
     else
         lua_pushstring(L, t->on ? t->on->class->what : "sleep");
+}
+
+static void get_daemon(lua_State *L, void *t)
+{
+    lua_pushboolean(L, ((struct tasklet *)t)->daemon);
+}
+
+static void set_daemon(lua_State *L, void *t)
+{
+    ((struct tasklet *)t)->daemon = lua_toboolean(L, 3);
+}
+
+static void get_group(lua_State *L, void *t)
+{
+    (void)t;
+    tasklet_get(L, 1, SIDE_GROUP);
+}
+
+static void set_group(lua_State *L, void *t)
+{
+    (void)t;
+    tasklet_set(L, 1, SIDE_GROUP);
+    ((struct tasklet *)t)->side->grouped = !lua_isnil(L, 3);
 }
 
 static void get_block_trap(lua_State *L, void *t)
@@ -492,12 +634,29 @@ void bind_tasklets(lua_State *L)
         {"now", now},
         {"switch_trap", switch_trap},
         {"select", select_},
+        {"run", run_all},
+        {"set_schedule_callback", set_schedule_callback},
+        {"set_channel_callback", set_channel_callback},
+        {"preempt", preempt},
+        {"watchdog", watchdog},
+        {"scale", scale},
+        {"kill_group", kill_group},
+        {"pause_group", pause_group},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
-        {"bind", bind}, {"setup", setup},         {"insert", insert}, {"remove", remove_},
-        {"run", run},   {"switch", switch_},      {"kill", kill},     {"throw", throw},
-        {"join", join}, {"traceback", traceback}, {NULL, NULL},
+        {"bind", bind},
+        {"setup", setup},
+        {"insert", insert},
+        {"remove", remove_},
+        {"run", run},
+        {"switch", switch_},
+        {"kill", kill},
+        {"throw", throw},
+        {"join", join},
+        {"traceback", traceback},
+        {"set_atomic", set_atomic},
+        {NULL, NULL},
     };
     static const luaL_Reg meta[] = {{"__call", setup}, {"__tostring", to_string}, {NULL, NULL}};
     static const struct object_property properties[] = {
@@ -510,6 +669,8 @@ void bind_tasklets(lua_State *L)
         {"id", get_id, NULL},
         {"waiting_on", get_waiting_on, NULL},
         {"name", get_name, set_name},
+        {"daemon", get_daemon, set_daemon},
+        {"group", get_group, set_group},
         {"block_trap", get_block_trap, set_block_trap},
         {"recursion_depth", get_recursion_depth, NULL},
         {"tempval", get_tempval, set_tempval},

@@ -109,6 +109,35 @@ static void buffer_take(lua_State *L, struct channel *ch, int c, int n)
     lua_remove(L, buffer);
 }
 
+/* ---- the channel callback ---- */
+
+/* Tells the callback of an operation on the channel at 1 before anything has moved. */
+static void tell(lua_State *L, bool sends, bool will_block)
+{
+    struct runtime *rt = runtime_of(L);
+    int top = lua_gettop(L);
+    if (rt->in_on_channel)
+        luaL_error(L, "Recursive channel call due to callbacks!");
+    luaL_checkstack(L, 8, NULL);
+    lua_pushcfunction(L, error_handler);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->on_channel_ref);
+    lua_pushvalue(L, 1);
+    if (rt->current)
+        tasklet_push(L, rt->current);
+    else
+        lua_pushnil(L);
+    lua_pushboolean(L, sends);
+    lua_pushboolean(L, will_block);
+    rt->in_on_channel = true;
+    rt->reactor_code++;
+    int status = lua_pcall(L, 4, 0, top + 1);
+    rt->reactor_code--;
+    rt->in_on_channel = false;
+    if (status != LUA_OK)
+        error_report(L, NULL, "");
+    lua_settop(L, top);
+}
+
 /* ---- who runs on ---- */
 
 static int sent(lua_State *L, int status, lua_KContext ctx)
@@ -189,6 +218,8 @@ static struct tasklet *hand_over(lua_State *L, struct channel *ch, int n)
 int channel_send(lua_State *L, struct channel *ch, bool error)
 {
     int n = lua_gettop(L) - 1;
+    if (runtime_of(L)->on_channel_ref != LUA_NOREF)
+        tell(L, true, ch->balance >= 0 && ch->count >= ch->capacity);
     if (ch->balance < 0) {
         check_switch(L, ch, ch->preference < 0);
         struct tasklet *t = hand_over(L, ch, n);
@@ -265,6 +296,8 @@ static bool take_buffered(lua_State *L, struct channel *ch, int c)
 
 int channel_receive(lua_State *L, struct channel *ch, double timeout, enum channel_mode mode)
 {
+    if (runtime_of(L)->on_channel_ref != LUA_NOREF)
+        tell(L, false, ch->count == 0 && ch->balance <= 0);
     if (ch->count > 0)
         return take_buffered(L, ch, 1) ? received(L, mode) : lua_error(L);
     if (ch->balance > 0) {

@@ -247,7 +247,15 @@ void error_report(lua_State *L, struct tasklet *t, const char *prefix)
         tasklet_push_site(L, t);
         lua_concat(L, 5);
     }
-    if (rt->on_error_ref == LUA_NOREF || (t && t == rt->main)) {
+    if (t && t != rt->main && !list_empty(&rt->runners)) {
+        /* the innermost neap.run raises it */
+        struct tasklet *runner = container_of(rt->runners.prev, struct tasklet, link);
+        tasklet_push(L, runner);
+        failure_push(L, v, lua_tostring(L, v + 1));
+        tasklet_set(L, -2, SIDE_ORIGIN);
+        lua_pushvalue(L, v);
+        tasklet_throw(L, runner, false);
+    } else if (rt->on_error_ref == LUA_NOREF || (t && t == rt->main)) {
         report_to_host(L, t, v, prefix);
     } else {
         lua_pushcfunction(L, error_handler);

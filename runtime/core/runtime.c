@@ -1,6 +1,10 @@
 #include "core/runtime.h"
 
+#include "core/slice.h"
 #include "core/tasklet.h"
+#include "core/timer.h"
+
+#include <math.h>
 
 #include <string.h>
 
@@ -19,6 +23,9 @@ static bool stress_refuses(const void *p, size_t old, size_t n)
 static void *lua_memory(void *ud, void *p, size_t old, size_t n)
 {
     if (stress_refuses(p, old, n))
+        return NULL;
+    struct runtime *rt = container_of((struct memory *)ud, struct runtime, memory);
+    if (n == 0 && p && slice_at_work(rt) && slice_holds_free(rt, p, old))
         return NULL;
     return memory_resize(ud, p, p ? old : 0, n); /* for a new block Lua gives a type there */
 }
@@ -43,6 +50,8 @@ static int open(lua_State *L)
     rt->unhandled_ref = ref_table(L, NULL);
     rt->channels_ref = ref_table(L, NULL);
     rt->postponed_ref = ref_table(L, NULL);
+    lua_pushboolean(L, 0);
+    rt->last_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     error_open(L);
     return 0;
 }
@@ -54,6 +63,12 @@ int runtime_open(struct runtime *rt, const char **why)
     list_init(&rt->streams);
     list_init(&rt->lingering);
     list_init(&rt->starved);
+    list_init(&rt->runners);
+    list_init(&rt->held);
+    rt->slice.length = rt->slice.watchdog = rt->slice.shortest = HUGE_VAL;
+    rt->on_switch_ref = rt->on_channel_ref = LUA_NOREF;
+    rt->scale = 1;
+    rt->game_base = rt->real_base = clock_now();
     rt->on_error_ref = LUA_NOREF;
     rt->reactor = reactor_new(&rt->memory, why);
     if (!rt->reactor)
@@ -74,6 +89,7 @@ int runtime_open(struct runtime *rt, const char **why)
 void runtime_close(struct runtime *rt)
 {
     rt->closing = true;
+    slice_close(rt);
     while (!list_empty(&rt->tasklets))
         tasklet_cut(rt, container_of(rt->tasklets.prev, struct tasklet, all));
     if (rt->L)
@@ -84,6 +100,7 @@ void runtime_close(struct runtime *rt)
     memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
     memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
     heap_free(&rt->timers, &rt->memory);
+    heap_free(&rt->real_timers, &rt->memory);
     slots_free(&rt->slots, &rt->memory);
     reactor_free(rt->reactor);
 }

@@ -13,6 +13,7 @@
 #include "lua.h"
 #include "reactor/reactor.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct tasklet;
@@ -24,6 +25,24 @@ struct idle_thread {
     uint32_t place;
 };
 
+/* What cuts in on a tasklet that holds on: slice.c. */
+struct slice {
+    double length, watchdog, shortest; /* seconds; HUGE_VAL: off. shortest: of both */
+    uint64_t reported_turn;            /* the watchdog has spoken about it */
+    bool started, asleep, quit;        /* the thread; under `lock` once it is started */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    _Atomic(lua_State *) leaf; /* the Lua thread that runs; NULL: none */
+    _Atomic uint64_t turn;     /* runtime.resumes at the thread's last look, */
+    _Atomic double began;      /* and when it first saw that one */
+    atomic_bool busy;          /* the thread walks CallInfos: nothing they could be is freed */
+    struct held_block *held;   /* what was to be freed meanwhile */
+    lua_Hook saved_hook;       /* the script's own, on saved_thread */
+    int saved_mask, saved_count;
+    lua_State *saved_thread;
+};
+
 struct runtime {
     lua_State *L; /* the main state: runs reactor code and the host's, never a tasklet */
     struct memory memory;
@@ -33,10 +52,17 @@ struct runtime {
     /* scheduler: sched.c */
     struct list ready; /* tasklets to run, in order */
     size_t ready_count;
-    struct tasklet *current; /* the one that runs; NULL: the reactor or the host */
-    bool suspending;         /* from a wait to the trampoline: a yield in between is neap's */
-    atomic_bool stop;        /* [any thread] the run ends soon */
-    uint64_t resumes;
+    struct tasklet *current;  /* the one that runs; NULL: the reactor or the host */
+    bool suspending;          /* from a wait to the trampoline: a yield in between is neap's */
+    atomic_bool stop;         /* [any thread] the run ends soon */
+    _Atomic uint64_t resumes; /* turns of tasklets so far */
+    uint64_t preempts;        /* of them cut short by a slice */
+    struct slice slice;
+    struct list runners;        /* tasklets in neap.run, innermost last */
+    int run_limit;              /* instructions a tasklet may use in one go; 0: any */
+    struct tasklet *over_limit; /* the one that used more */
+    struct list held; /* ready tasklets of paused groups, in the order of their wakes */
+    int on_switch_ref, last_ref; /* registry: the schedule callback, the last tasklet it saw */
 
     /* where a wait is possible: wait.c, bind/coroutine.c */
     int switch_trap;       /* > 0: a switch raises */
@@ -45,9 +71,11 @@ struct runtime {
     int closing_depth;     /* coroutine.close inside coroutine.close */
     size_t outside;        /* tasklets whose wait the world outside can end */
 
-    /* time: timer.c */
-    struct heap timers;
-    double now; /* as of the last look at the clock */
+    /* time: timer.c. The runtime's clock runs at `scale` times the real one. */
+    struct heap timers, real_timers;
+    double scale;
+    double game_base,
+        real_base; /* the runtime's clock showed the one when the other did that */
 
     /* tasklets: tasklet.c */
     struct list tasklets;               /* the live ones, oldest first */
@@ -81,7 +109,9 @@ struct runtime {
 
     /* objects: object.c */
     struct object_kind_data kinds[OBJECT_KINDS];
-    int channels_ref; /* registry: name -> channel */
+    int channels_ref;   /* registry: name -> channel */
+    int on_channel_ref; /* registry: the channel callback */
+    bool in_on_channel; /* it runs */
 
     /* networks: net/ */
     char *read_buffer; /* READ_BUFFER bytes, valid until the first call that may run Lua */

@@ -1,6 +1,7 @@
 #include "core/sched.h"
 
 #include "core/deferred.h"
+#include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
 
@@ -17,21 +18,46 @@ enum { LONG_TURN = 256, LOOK = 4 };
 
 bool sched_busy(const struct runtime *rt)
 {
-    return rt->ready_count > 0 || rt->timers.count > 0 || rt->outside > 0;
+    return rt->ready_count > 0 || timer_pending(rt) || rt->outside > 0;
+}
+
+/* Tells the schedule callback that `next` runs now. It runs no tasklet and must not wait. */
+static int tell_switch(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->on_switch_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->last_ref);
+    tasklet_push(L, lua_touserdata(L, 1));
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, LUA_REGISTRYINDEX, rt->last_ref);
+    if (lua_rawequal(L, -1, -2))
+        return 0;
+    lua_call(L, 2, 0);
+    return 0;
 }
 
 /* Runs t until it waits, gives way or ends. */
 static void resume(struct runtime *rt, struct tasklet *t)
 {
     int nargs = t->started ? 0 : lua_gettop(t->thread) - 1, n;
+    if (rt->on_switch_ref != LUA_NOREF)
+        runtime_enter(rt, tell_switch, t);
+    if (t->cut || rt->run_limit)
+        slice_before(rt, t);
     t->started = true;
     t->state = TASKLET_RUNNING;
     rt->current = t;
-    rt->resumes++;
+    atomic_store_explicit(&rt->resumes,
+                          atomic_load_explicit(&rt->resumes, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    slice_turn(rt, t->leaf);
     int status = lua_resume(t->thread, rt->L, nargs, &n);
+    slice_turn(rt, NULL);
     rt->current = NULL;
     bool ours = rt->suspending;
     rt->suspending = false;
+    if (rt->run_limit)
+        slice_after(rt, t);
     if (status == LUA_YIELD && ours)
         return;
     if (status == LUA_YIELD || t->state != TASKLET_DEAD) {
@@ -40,6 +66,32 @@ static void resume(struct runtime *rt, struct tasklet *t)
         status = LUA_ERRRUN;
     }
     tasklet_release(rt, t, status);
+}
+
+void sched_return(struct runtime *rt, struct tasklet *runner)
+{
+    list_remove(&runner->link);
+    runner->wake = WAKE_SERVED;
+    sched_append(rt, runner);
+}
+
+/* Gives the runner the tasklet that ran on for too long, as a result. */
+static int give_over_limit(lua_State *L)
+{
+    struct tasklet *runner = lua_touserdata(L, 1);
+    tasklet_push(L, runtime_of(L)->over_limit);
+    lua_xmove(L, runner->leaf, 1);
+    return 0;
+}
+
+/* The innermost neap.run is over: the queue is empty, or a tasklet ran on for too long. */
+static void end_run(struct runtime *rt)
+{
+    struct tasklet *runner = container_of(rt->runners.prev, struct tasklet, link);
+    if (rt->over_limit && lua_checkstack(runner->leaf, 2))
+        runtime_enter(rt, give_over_limit, runner);
+    rt->over_limit = NULL;
+    sched_return(rt, runner);
 }
 
 static long coarse_ticks(void)
@@ -57,8 +109,14 @@ static bool stopped(struct runtime *rt)
 static void run_queue(struct runtime *rt)
 {
     size_t owed = rt->ready_count, n = 0;
+    if (owed > 1)
+        slice_awake(rt);
     long began = coarse_ticks();
-    while (rt->ready_count > 0 && !stopped(rt)) {
+    while (!stopped(rt)) {
+        if ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
+            end_run(rt);
+        if (rt->ready_count == 0)
+            break;
         struct tasklet *t = container_of(rt->ready.next, struct tasklet, link);
         sched_remove(rt, t);
         resume(rt, t);
@@ -78,6 +136,8 @@ bool sched_run(struct runtime *rt)
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);
         if (wait > 0)
             tasklet_trim(rt);
+        else
+            slice_awake(rt);
         reactor_poll(rt->reactor, wait);
     }
     return atomic_exchange(&rt->stop, false);

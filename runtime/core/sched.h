@@ -5,19 +5,23 @@
 
 #include "core/tasklet.h"
 
-/* Put a tasklet that is in no queue at the end or at the front of the run queue. */
+/* Put a tasklet that is in no queue at the end or at the front of the run queue; one of a
+** paused group waits among the held instead. */
 static inline void sched_append(struct runtime *rt, struct tasklet *t)
 {
     t->state = TASKLET_READY;
-    list_push_back(&rt->ready, &t->link);
-    rt->ready_count++;
+    list_push_back(t->held ? &rt->held : &rt->ready, &t->link);
+    rt->ready_count += !t->held;
 }
 
 static inline void sched_prepend(struct runtime *rt, struct tasklet *t)
 {
     t->state = TASKLET_READY;
-    list_push_front(&rt->ready, &t->link);
-    rt->ready_count++;
+    if (t->held)
+        list_push_back(&rt->held, &t->link);
+    else
+        list_push_front(&rt->ready, &t->link);
+    rt->ready_count += !t->held;
 }
 
 /* Takes a ready tasklet out; it is then paused. */
@@ -25,8 +29,11 @@ static inline void sched_remove(struct runtime *rt, struct tasklet *t)
 {
     t->state = TASKLET_PAUSED;
     list_remove(&t->link);
-    rt->ready_count--;
+    rt->ready_count -= !t->held;
 }
+
+/* A tasklet in neap.run goes on. */
+void sched_return(struct runtime *rt, struct tasklet *runner);
 
 /* Runs turns until nothing is left that could still do something, or rt->stop is set: then
 ** clears it and returns true. One turn: due timers, the run queue, the reactor. */

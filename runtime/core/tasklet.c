@@ -106,6 +106,20 @@ struct tasklet *tasklet_new(lua_State *L)
 
 static int root(lua_State *L);
 
+/* A tasklet is of the group of the one that spawns it, unless it has one. */
+static void inherit_group(lua_State *L, int self)
+{
+    struct tasklet *t = lua_touserdata(L, self), *parent = runtime_of(L)->current;
+    if (t->side && t->side->grouped)
+        return;
+    tasklet_push(L, parent);
+    tasklet_get(L, -1, SIDE_GROUP);
+    tasklet_set(L, self, SIDE_GROUP);
+    lua_pop(L, 1);
+    t->side->grouped = true;
+    t->held = parent->held;
+}
+
 /* On the top: function, nargs arguments, the function that spawned. */
 static void bind(lua_State *L, int self, int nargs, int line)
 {
@@ -113,6 +127,8 @@ static void bind(lua_State *L, int self, int nargs, int line)
     if (rt->closing)
         luaL_error(L, "the runtime is closing");
     struct tasklet *t = lua_touserdata(L, self);
+    if (rt->current && rt->current->side && rt->current->side->grouped)
+        inherit_group(L, self);
     struct idle_thread th = take_thread(L);
     lua_State *T = th.L;
     if (!lua_checkstack(T, nargs + 8)) {
@@ -128,7 +144,7 @@ static void bind(lua_State *L, int self, int nargs, int line)
     t->thread = t->leaf = T;
     t->place = th.place;
     t->line = line;
-    t->started = t->exposed = false;
+    t->started = t->exposed = t->cut = t->thrown = false;
     t->wake = WAKE_SERVED;
     t->state = TASKLET_PAUSED;
     list_push_back(&rt->tasklets, &t->all);
@@ -305,6 +321,7 @@ void tasklet_abandon(struct runtime *rt, struct tasklet *t)
 
 void tasklet_drop(struct runtime *rt, struct tasklet *t)
 {
+    list_remove(&t->link);
     mark_dead(rt, t, false);
     drop_thread(rt, t->place);
     t->thread = t->leaf = NULL;
@@ -320,6 +337,17 @@ void tasklet_release(struct runtime *rt, struct tasklet *t, int status)
         lua_sethook(T, NULL, 0, 0);
     t->thread = t->leaf = NULL;
     give_thread(rt, (struct idle_thread){T, t->place}, !t->exposed);
+}
+
+/* Takes t out of whatever it is in: a wait, the run queue, neap.run. */
+static void detach(struct runtime *rt, struct tasklet *t)
+{
+    if (t->state == TASKLET_BLOCKED)
+        wait_withdraw(rt, t);
+    else if (t->state == TASKLET_READY)
+        sched_remove(rt, t);
+    else
+        list_remove(&t->link);
 }
 
 static int cut(lua_State *L)
@@ -343,10 +371,7 @@ static int cut(lua_State *L)
 
 void tasklet_cut(struct runtime *rt, struct tasklet *t)
 {
-    if (t->state == TASKLET_BLOCKED)
-        wait_withdraw(rt, t);
-    else if (t->state == TASKLET_READY)
-        sched_remove(rt, t);
+    detach(rt, t);
     runtime_enter(rt, cut, t);
     mark_dead(rt, t, false);
     tasklet_release(rt, t, LUA_OK);
@@ -363,10 +388,18 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
     struct runtime *rt = runtime_of(L);
     if (!lua_checkstack(t->leaf, 3))
         luaL_error(L, "not enough memory");
-    if (t->state == TASKLET_BLOCKED)
-        wait_withdraw(rt, t);
-    else if (t->state == TASKLET_READY)
-        sched_remove(rt, t);
+    if (t->cut) {
+        tasklet_push(L, t);
+        lua_pushvalue(L, -2);
+        tasklet_set(L, -2, SIDE_THROWN);
+        lua_pop(L, 2);
+    }
+    detach(rt, t);
+    if (t->cut) {
+        t->thrown = true;
+        now ? sched_prepend(rt, t) : sched_append(rt, t);
+        return;
+    }
     if (!t->started) {
         lua_settop(t->leaf,
                    ROOT_HANDLER + 1); /* one deeper than in the frame: the root itself */
@@ -449,6 +482,7 @@ struct side *tasklet_side(lua_State *L, int i)
     lua_pushvalue(L, i);
     struct side *side = object_new(L, OBJECT_SIDE, sizeof *side, SIDE_VALUES);
     wait_queue_init(&side->joiners, &join_class);
+    side->remainder = -1;
     lua_rawset(L, -3);
     lua_pop(L, 1);
     return t->side = side;

@@ -35,6 +35,9 @@ struct tasklet {
     uint8_t wake;   /* enum wake: why it last woke */
     bool started : 1, daemon : 1, exposed : 1; /* exposed: a script has seen its thread */
     bool block_trap : 1, atomic : 1;
+    bool cut : 1;    /* suspended by a hook, between two instructions: it has no continuation */
+    bool thrown : 1; /* then: SIDE_THROWN is to be raised in it */
+    bool held : 1;   /* its group is paused */
     bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
 };
 
@@ -43,7 +46,9 @@ struct side {
     struct object object;
     struct wait_queue joiners;
     uint64_t host_id; /* in runtime.slots; 0: the host does not know it */
+    double remainder; /* of its timer, while its group is paused; < 0: it has none */
     bool ended, ok;   /* SIDE_OUTCOME holds the results, or the error */
+    bool grouped;     /* SIDE_GROUP is its group */
 };
 
 enum side_value {
@@ -54,7 +59,9 @@ enum side_value {
     SIDE_OUTCOME,  /* packed results, or the error */
     SIDE_DEFERRED, /* fires with the outcome */
     SIDE_ORIGIN,   /* the last failure that was raised here, but first elsewhere */
-    SIDE_VALUES = SIDE_ORIGIN
+    SIDE_THROWN,   /* to be raised when it goes on */
+    SIDE_GROUP,
+    SIDE_VALUES = SIDE_GROUP
 };
 
 enum { TASKLET_RETURNED = 1, TASKLET_FAILED }; /* the last word about it in runtime.slots */
@@ -84,8 +91,10 @@ static inline struct tasklet *wait_check_switch(lua_State *L)
 static inline struct tasklet *wait_check(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    return wait_possible(L) && !rt->switch_trap && !rt->current->block_trap ? rt->current
-                                                                            : wait_refuse(L);
+    return wait_possible(L) && !rt->switch_trap && !rt->current->block_trap &&
+                   !rt->current->thrown
+               ? rt->current
+               : wait_refuse(L);
 }
 
 /* First thing in a continuation: why the tasklet woke; raises what was thrown in. [E] */

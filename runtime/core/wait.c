@@ -2,6 +2,7 @@
 
 #include "core/sched.h"
 #include "core/select.h"
+#include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
 
@@ -57,6 +58,8 @@ struct tasklet *wait_refuse(lua_State *L)
         luaL_error(L, rt->reactor_code ? "Cannot block in reactor task"
                                        : "cannot wait here; use neap_spawn");
     if (wait_possible(L)) {
+        if (rt->current->thrown)
+            slice_raise(L, rt->current);
         if (rt->switch_trap)
             luaL_error(L, "switch_trap");
         luaL_error(L, "this tasklet does not like to be blocked.");
@@ -75,7 +78,11 @@ int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx
 {
     struct runtime *rt = runtime_of(L);
     struct tasklet *t = rt->current;
-    if (timeout < HUGE_VAL && timer_arm(rt, &t->timer, TIMER_WAIT, timeout) < 0)
+    bool real = q && q->class->outside; /* the network keeps real time */
+    if (timeout < HUGE_VAL && t->held && !real)
+        t->side->remainder = timeout;
+    else if (timeout < HUGE_VAL &&
+             timer_arm(rt, &t->timer, real ? TIMER_WAIT | TIMER_REAL : TIMER_WAIT, timeout) < 0)
         return luaL_error(L, "not enough memory");
     t->state = TASKLET_BLOCKED;
     t->on = q;
@@ -105,6 +112,8 @@ static void end(struct runtime *rt, struct tasklet *t)
     assert(t->state == TASKLET_BLOCKED);
     list_remove(&t->link);
     timer_disarm(rt, &t->timer);
+    if (t->held)
+        t->side->remainder = -1;
     t->on = NULL;
     t->epoch++;
     rt->outside -= t->outside;

@@ -54,7 +54,7 @@ static void starve(struct listener *l, int error)
     struct runtime *rt = l->rt;
     watch_stop(rt->reactor, &l->watch);
     list_push_back(&rt->starved, &l->starved);
-    if (timer_arm(rt, &l->retry.timer, TIMER_CALL, l->pause) < 0)
+    if (timer_arm(rt, &l->retry.timer, TIMER_CALL | TIMER_REAL, l->pause) < 0)
         return; /* no memory either: the next free descriptor wakes it */
     if (l->pause == first_pause || l->pause == longest_pause)
         error_log(rt, "accept: %s; clients wait until a descriptor is free", strerror(error));

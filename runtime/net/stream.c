@@ -300,7 +300,7 @@ static void drain(struct leftover *g)
     shutdown(g->fd, SHUT_WR);
     watch_stop(rt->reactor, &g->watch);
     timer_disarm(rt, &g->deadline.timer);
-    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL, DRAIN) < 0) {
+    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, DRAIN) < 0) {
         leftover_end(g);
         return;
     }
@@ -333,7 +333,7 @@ static bool leave_behind(struct stream *s)
     g->rt = rt;
     g->fd = s->fd;
     g->deadline.fn = on_leftover_deadline;
-    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL, LINGER) < 0) {
+    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, LINGER) < 0) {
         memory_free(&rt->memory, g, sizeof *g);
         return false;
     }

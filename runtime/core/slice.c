@@ -1,0 +1,327 @@
+#define _GNU_SOURCE
+#include "core/slice.h"
+
+#include "core/sched.h"
+#include "core/timer.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A hook that finds that it cannot cut here tries again after so many instructions. */
+enum { TRY_AGAIN = 1000 };
+
+/* CallInfos and threads are larger; smaller blocks are never walked by lua_sethook. */
+enum { WALKED = 64 };
+
+struct held_block {
+    struct held_block *next;
+    size_t size;
+};
+
+/* ---- in the owner's thread: the hook ---- */
+
+/* Puts back the hook that the script had on L, or none. */
+static void restore_hook(struct runtime *rt, lua_State *L)
+{
+    struct slice *s = &rt->slice;
+    if (s->saved_thread == L && s->saved_hook)
+        lua_sethook(L, s->saved_hook, s->saved_mask, s->saved_count);
+    else
+        lua_sethook(L, NULL, 0, 0);
+    s->saved_thread = NULL;
+    s->saved_hook = NULL;
+}
+
+static int report_hold(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = rt->current;
+    tasklet_push_title(L, t);
+    tasklet_push_traceback(L, t);
+    char held[32];
+    double seconds = clock_now() - atomic_load(&rt->slice.began);
+    snprintf(held, sizeof held, "%.1f", seconds);
+    lua_pushfstring(L, "%s has held the reactor for %s s\n%s", lua_tostring(L, -2), held,
+                    lua_tostring(L, -1));
+    if (rt->on_log)
+        rt->on_log(rt, 2, lua_tostring(L, -1));
+    return 0;
+}
+
+/* Somebody else could run: a ready tasklet, a due timer, a descriptor. */
+static bool others_wait(struct runtime *rt)
+{
+    if (rt->ready_count == 0)
+        timer_fire_due(rt);
+    if (rt->ready_count == 0)
+        reactor_poll(rt->reactor, 0);
+    return rt->ready_count > 0;
+}
+
+static void watch_hold(struct runtime *rt, lua_State *L)
+{
+    struct slice *s = &rt->slice;
+    if (s->reported_turn == s->turn || clock_now() - s->began < s->watchdog || !others_wait(rt))
+        return;
+    s->reported_turn = s->turn;
+    lua_State *leaf = rt->current->leaf;
+    rt->current->leaf = L; /* an inner thread that C resumed shows itself */
+    runtime_enter(rt, report_hold, NULL);
+    rt->current->leaf = leaf;
+}
+
+static void on_time(lua_State *L, lua_Debug *ar)
+{
+    struct runtime *rt = runtime_of(L);
+    struct slice *s = &rt->slice;
+    struct tasklet *t = rt->current;
+    (void)ar;
+    if (!t || atomic_load(&rt->resumes) != s->turn || clock_now() - s->began < s->shortest) {
+        restore_hook(rt, L); /* it is about a turn that is over */
+        return;
+    }
+    watch_hold(rt, L);
+    if (clock_now() - s->began < s->length) {
+        restore_hook(rt, L);
+        return;
+    }
+    if (!wait_possible(L) || rt->switch_trap || t->atomic || rt->chain_stop) {
+        lua_sethook(L, on_time, LUA_MASKCOUNT, TRY_AGAIN);
+        return;
+    }
+    restore_hook(rt, L);
+    if (!others_wait(rt)) {
+        s->began = clock_now(); /* alone: it may as well go on */
+        return;
+    }
+    rt->preempts++;
+    t->cut = true;
+    sched_append(rt, t);
+    rt->suspending = true;
+    lua_yield(L, 0);
+}
+
+/* ---- the instruction count of neap.run ---- */
+
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = rt->current;
+    (void)ar;
+    if (!t || !rt->run_limit || list_empty(&rt->runners) || !wait_possible(L) ||
+        rt->switch_trap || t->atomic) {
+        if (!rt->run_limit)
+            lua_sethook(L, NULL, 0, 0);
+        return;
+    }
+    t->cut = true;
+    t->state = TASKLET_PAUSED;
+    rt->suspending = true;
+    rt->over_limit = t;
+    lua_yield(L, 0);
+}
+
+static void on_raise(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    slice_raise(L, runtime_of(L)->current);
+}
+
+void slice_raise(lua_State *L, struct tasklet *t)
+{
+    t->wake = WAKE_SERVED;
+    t->thrown = false;
+    luaL_checkstack(L, 4, NULL);
+    tasklet_push(L, t);
+    tasklet_get(L, -1, SIDE_THROWN);
+    lua_error(L);
+}
+
+void slice_before(struct runtime *rt, struct tasklet *t)
+{
+    if (t->thrown)
+        lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);
+    else if (rt->run_limit && !list_empty(&rt->runners))
+        lua_sethook(t->leaf, on_count, LUA_MASKCOUNT, rt->run_limit);
+    t->cut = false;
+}
+
+void slice_after(struct runtime *rt, struct tasklet *t)
+{
+    (void)rt;
+    if (t->leaf && lua_gethook(t->leaf) == on_count)
+        lua_sethook(t->leaf, NULL, 0, 0);
+}
+
+/* ---- the thread ---- */
+
+static void membarrier(int command)
+{
+    syscall(SYS_membarrier, command, 0, 0);
+}
+
+/* Sets the hook on the Lua thread that runs. */
+static void cut_in(struct runtime *rt)
+{
+    struct slice *s = &rt->slice;
+    atomic_store(&s->busy, true);
+    membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    lua_State *L = atomic_load(&s->leaf);
+    if (L && lua_gethook(L) != on_time) {
+        s->saved_hook = lua_gethook(L);
+        s->saved_mask = lua_gethookmask(L);
+        s->saved_count = lua_gethookcount(L);
+        s->saved_thread = L;
+        lua_sethook(L, on_time, LUA_MASKCOUNT, 1);
+    }
+    atomic_store(&s->busy, false);
+}
+
+static struct timespec in(double seconds)
+{
+    struct timespec t;
+    double at = clock_now() + seconds;
+    t.tv_sec = (time_t)at;
+    t.tv_nsec = (long)((at - (double)t.tv_sec) * 1e9);
+    return t;
+}
+
+/* Looks, twice in the shortest time that matters, whether the same turn still runs. When
+** it has seen none run for a whole look it sleeps until slice_awake. */
+static void *look(void *arg)
+{
+    struct runtime *rt = arg;
+    struct slice *s = &rt->slice;
+    pthread_mutex_lock(&s->lock);
+    while (!s->quit) {
+        double step = s->shortest / 2;
+        if (step < 0.0005)
+            step = 0.0005;
+        if (s->asleep || step > 1e6) {
+            s->asleep = true;
+            pthread_cond_wait(&s->wake, &s->lock);
+            s->asleep = false;
+            continue;
+        }
+        struct timespec until = in(step);
+        pthread_cond_timedwait(&s->wake, &s->lock, &until);
+        if (s->quit)
+            break;
+        uint64_t turn = atomic_load_explicit(&rt->resumes, memory_order_relaxed);
+        bool running = atomic_load(&s->leaf) != NULL;
+        if (turn != s->turn) {
+            atomic_store(&s->began, clock_now());
+            atomic_store(&s->turn, turn);
+        } else if (!running) {
+            s->asleep = true;
+        } else if (clock_now() - atomic_load(&s->began) >= s->shortest) {
+            cut_in(rt);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void start(struct runtime *rt)
+{
+    struct slice *s = &rt->slice;
+    sigset_t all, old;
+    pthread_condattr_t monotonic;
+    membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    sigfillset(&all); /* signals are the host's, on its threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    s->started = pthread_create(&s->thread, NULL, look, rt) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!s->started)
+        error_log(rt, "no thread for time slices: they are off");
+}
+
+void slice_awake(struct runtime *rt)
+{
+    struct slice *s = &rt->slice;
+    if (s->shortest == HUGE_VAL || (s->started && !s->asleep))
+        return;
+    if (!s->started) {
+        start(rt);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->asleep = false;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void changed(struct runtime *rt)
+{
+    struct slice *s = &rt->slice;
+    if (s->started)
+        pthread_mutex_lock(&s->lock);
+    s->shortest = s->length < s->watchdog ? s->length : s->watchdog;
+    if (s->started) {
+        s->asleep = false;
+        pthread_cond_signal(&s->wake);
+        pthread_mutex_unlock(&s->lock);
+    }
+    slice_awake(rt);
+}
+
+void slice_set(struct runtime *rt, double seconds)
+{
+    rt->slice.length = seconds;
+    changed(rt);
+}
+
+void slice_set_watchdog(struct runtime *rt, double seconds)
+{
+    rt->slice.watchdog = seconds;
+    changed(rt);
+}
+
+/* ---- memory ---- */
+
+bool slice_holds_free(struct runtime *rt, void *p, size_t n)
+{
+    struct slice *s = &rt->slice;
+    if (!atomic_load_explicit(&s->busy, memory_order_acquire)) {
+        while (s->held) {
+            struct held_block *b = s->held;
+            s->held = b->next;
+            memory_resize(&rt->memory, b, b->size, 0);
+        }
+        return false;
+    }
+    if (n < WALKED)
+        return false;
+    struct held_block *b = p;
+    b->size = n;
+    b->next = s->held;
+    s->held = b;
+    return true;
+}
+
+void slice_close(struct runtime *rt)
+{
+    struct slice *s = &rt->slice;
+    if (s->started) {
+        pthread_mutex_lock(&s->lock);
+        s->quit = true;
+        pthread_cond_signal(&s->wake);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->thread, NULL);
+        pthread_cond_destroy(&s->wake);
+        pthread_mutex_destroy(&s->lock);
+        s->started = false;
+    }
+    slice_holds_free(rt, NULL, 0);
+}
