@@ -57,7 +57,6 @@ struct runtime {
     atomic_bool stop;         /* [any thread] the run ends soon */
     _Atomic uint64_t resumes; /* turns of tasklets so far */
     uint64_t preempts;        /* of them cut short by a slice */
-    struct slice slice;
     struct list runners;        /* tasklets in neap.run, innermost last */
     int run_limit;              /* instructions a tasklet may use in one go; 0: any */
     struct tasklet *over_limit; /* the one that used more */
@@ -120,6 +119,8 @@ struct runtime {
     struct list streams, lingering;        /* open ones; closed ones with output left */
     struct list starved;                   /* listeners out of descriptors */
     void (*close_net)(struct runtime *rt); /* ends what is left there; NULL: never opened */
+
+    struct slice slice;
 
     void *host; /* the embedding layer's */
 };
