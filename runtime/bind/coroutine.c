@@ -191,8 +191,10 @@ static int status(lua_State *L)
 /* At a tasklet's root: as in Lua's main thread. */
 static int yield(lua_State *L)
 {
-    if (*thread_word(L) & THREAD_ROOT)
-        return luaL_error(L, "attempt to yield from outside a coroutine");
+    if (*thread_word(L) & THREAD_ROOT) {
+        lua_pushliteral(L, "attempt to yield from outside a coroutine");
+        return lua_error(L);
+    }
     return lua_yield(L, lua_gettop(L));
 }
 

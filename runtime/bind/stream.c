@@ -220,8 +220,10 @@ static int read_ends(lua_State *L, struct stream *s, const struct read_state *r)
         turn_give(s->rt, &s->reading);
     int first = r->nargs + 3, n = lua_gettop(L) - first + 1;
     if (r->op == OP_LINES && lua_isnil(L, first) && n == 3) {
-        const char *code = lua_tostring(L, first + 2);
-        return strcmp(code, "ECLOSED") == 0 ? 1 : bind_raise(L);
+        if (strcmp(lua_tostring(L, first + 2), "ECLOSED") != 0)
+            return bind_raise(L);
+        lua_settop(L, first);
+        n = 1;
     }
     return n;
 }
@@ -264,9 +266,11 @@ static int read_k(lua_State *L, int status, lua_KContext ctx)
     return s->closed ? read_failed(L, s, ctx, WAKE_CLOSED) : go_on_reading(L, s, decode(ctx));
 }
 
-/* It is this tasklet's turn to read. */
+/* It is this tasklet's turn to read; it may look for something else than the one before. */
 static int turn_k(lua_State *L, int status, lua_KContext ctx)
 {
+    struct stream *s = lua_touserdata(L, 1);
+    s->scanned = 0;
     return read_k(L, status, ctx);
 }
 
@@ -283,6 +287,7 @@ static int start_reading(lua_State *L, enum read_op op)
         wait_check(L);
         return wait_on(L, &s->reading.queue, time_left(L, r.nargs + 2), encode(r), turn_k);
     }
+    s->scanned = 0;
     return go_on_reading(L, s, r);
 }
 

@@ -45,6 +45,8 @@ static void check_bindable(lua_State *L, struct tasklet *t)
         luaL_error(L, "can't (re)bind the current tasklet");
     if (t->state == TASKLET_READY || t->state == TASKLET_BLOCKED)
         luaL_error(L, "tasklet is scheduled");
+    if (t == runtime_of(L)->main)
+        luaL_error(L, "can't (re)bind the main tasklet");
 }
 
 /* t:bind(f[, ...]): a function; with arguments it is alive and paused */
@@ -82,9 +84,7 @@ static int setup(lua_State *L)
     int nargs = lua_gettop(L) - 1;
     tasklet_get(L, 1, SIDE_FUNCTION);
     if (lua_isnil(L, -1))
-        return luaL_error(L, t->state == TASKLET_DEAD
-                                 ? "You cannot run an unbound(dead) tasklet"
-                                 : "the tasklet was not bound to a function");
+        return luaL_error(L, "You cannot run an unbound(dead) tasklet");
     lua_insert(L, 2);
     tasklet_bind(L, 1, nargs, 1);
     lua_pushnil(L);

@@ -212,8 +212,12 @@ static void answer_joiner(lua_State *L, struct tasklet *joiner, bool ok, int fir
 /* Keeps the outcome at first..top for those who join later; most have nothing to keep. */
 static void keep_outcome(lua_State *L, int self, bool ok, int first)
 {
-    if (ok && lua_gettop(L) < first)
+    if (ok && lua_gettop(L) < first) {
+        struct tasklet *t = lua_touserdata(L, self);
+        if (t->side)
+            t->side->ended = false; /* it may have had a life before */
         return;
+    }
     struct side *side = tasklet_side(L, self);
     side->ended = true;
     side->ok = ok;

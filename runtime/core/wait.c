@@ -10,43 +10,62 @@
 #include <math.h>
 #include <string.h>
 
-/* Pushes the name of the innermost C function under which L cannot yield. */
-static const char *push_culprit(lua_State *L)
+/* Pushes `module.key` if the table on the top, that module, has the function at f. */
+static const char *push_field(lua_State *L, const char *module, int f)
+{
+    if (!lua_istable(L, -1))
+        return NULL;
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        if (!lua_rawequal(L, -1, f) || lua_type(L, -2) != LUA_TSTRING)
+            continue;
+        const char *key = lua_tostring(L, -2);
+        return strcmp(module, "_G") == 0 ? lua_pushstring(L, key)
+                                         : lua_pushfstring(L, "%s.%s", module, key);
+    }
+    return NULL;
+}
+
+/* Pushes what scripts know the C function at f by: "table.sort" reads better than what
+** its caller calls it. The standard names come before those that a module gives it. */
+static const char *push_function_name(lua_State *L, int f, const char *otherwise)
+{
+    static const char *const first[] = {"_G", "table", "string", "coroutine", "neap"};
+    const char *name;
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+        lua_getfield(L, -1, first[i]);
+        if ((name = push_field(L, first[i], f)))
+            return name;
+        lua_pop(L, 1);
+    }
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        if (lua_type(L, -2) == LUA_TSTRING && (name = push_field(L, lua_tostring(L, -2), f)))
+            return name;
+    return lua_pushstring(L, otherwise ? otherwise : "?");
+}
+
+/* Whether a wait is possible through the C function of that name. */
+static bool lets_through(const char *name)
+{
+    static const char *const names[] = {"pcall", "xpcall", "neap.pcall", "dofile", "error"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Pushes the name of the innermost C function, from `level` on, that is in the way. */
+static const char *push_culprit(lua_State *L, int level)
 {
     lua_Debug ar;
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    int loaded = lua_gettop(L);
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    for (int top = lua_gettop(L); lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "Snf", &ar);
-        int f = lua_gettop(L);
         if (*ar.what == 'C') {
-            static const char *const yieldable[] = {"pcall", "xpcall", "dofile", "error"};
-            bool skip = false;
-            lua_getglobal(L, "_G");
-            for (size_t i = 0; i < sizeof yieldable / sizeof *yieldable && !skip; i++) {
-                lua_getfield(L, -1, yieldable[i]);
-                skip = lua_rawequal(L, -1, f);
-                lua_pop(L, 1);
-            }
-            if (!skip) {
-                /* "table.sort" reads better than what the caller calls it */
-                for (lua_pushnil(L); lua_next(L, loaded); lua_pop(L, 1)) {
-                    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
-                        continue;
-                    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-                        if (lua_rawequal(L, -1, f) && lua_type(L, -2) == LUA_TSTRING) {
-                            const char *module = lua_tostring(L, -4);
-                            return strcmp(module, "_G") == 0
-                                       ? lua_pushstring(L, lua_tostring(L, -2))
-                                       : lua_pushfstring(L, "%s.%s", module,
-                                                         lua_tostring(L, -2));
-                        }
-                    }
-                }
-                return lua_pushstring(L, ar.name ? ar.name : "?");
-            }
+            const char *name = push_function_name(L, lua_gettop(L), ar.name);
+            if (!lets_through(name))
+                return name;
         }
-        lua_settop(L, f - 1);
+        lua_settop(L, top);
     }
     return lua_pushliteral(L, "?");
 }
@@ -64,11 +83,16 @@ struct tasklet *wait_refuse(lua_State *L)
             luaL_error(L, "switch_trap");
         luaL_error(L, "this tasklet does not like to be blocked.");
     }
+    lua_State *stopped = L;
     if (rt->current->leaf != L)
-        luaL_error(L, "cannot wait inside a coroutine resumed by C");
-    lua_State *stopped = lua_isyieldable(L) ? rt->chain_stop : L;
+        stopped = rt->current->leaf; /* it is in the function that resumed or closes L */
+    else if (lua_isyieldable(L))
+        stopped = rt->chain_stop;
     luaL_checkstack(stopped, 20, NULL);
-    lua_pushstring(L, push_culprit(stopped));
+    int top = lua_gettop(stopped);
+    lua_pushstring(L, push_culprit(stopped, rt->current->leaf == L));
+    if (stopped != L)
+        lua_settop(stopped, top);
     luaL_error(L, "cannot wait inside %s (a C function)", lua_tostring(L, -1));
     return NULL;
 }

@@ -56,8 +56,11 @@ static void starve(struct listener *l, int error)
     list_push_back(&rt->starved, &l->starved);
     if (timer_arm(rt, &l->retry.timer, TIMER_CALL | TIMER_REAL, l->pause) < 0)
         return; /* no memory either: the next free descriptor wakes it */
-    if (l->pause == first_pause || l->pause == longest_pause)
+    double now = clock_now();
+    if (now - l->told >= longest_pause) {
+        l->told = now;
         error_log(rt, "accept: %s; clients wait until a descriptor is free", strerror(error));
+    }
     l->pause = l->pause * 2 > longest_pause ? longest_pause : l->pause * 2;
 }
 
@@ -79,6 +82,7 @@ int listener_open(struct listener *l, struct runtime *rt, const struct address *
         goto fail;
     l->rt = rt;
     l->pause = first_pause;
+    l->told = -longest_pause;
     l->retry.fn = on_retry;
     watch_init(&l->watch, l->fd, WATCH_READ, on_client);
     return 0;

@@ -18,6 +18,7 @@ struct listener {
     struct timed_call retry;
     struct address address; /* what it is bound to */
     double pause;           /* seconds, at the next lack of descriptors */
+    double told;            /* when the host was last told of it */
     bool hot;               /* the kernel may have a client */
     bool closed;
 };

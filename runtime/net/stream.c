@@ -360,7 +360,7 @@ static bool must_linger(struct stream *s)
         return false;
     if (buffer_length(&s->output) > 0)
         return true;
-    return s->hot && !s->ended && ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
+    return !s->ended && ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
 void stream_init(struct stream *s, struct runtime *rt, int fd)
