@@ -129,8 +129,7 @@ build/stress/neap: $(call host,stress) $(call lib,stress)
 program = @mkdir -p $(@D) && $(COMPILE) -no-pie -rdynamic $(LDFLAGS) -o $@ $(filter-out %.so,$^)
 build/static/%: spec/%.c libneap.a ; $(program) $(LIBS)
 build/asan/%: spec/%.c $(call lib,asan) ; $(program) $(FLAGS_asan) $(LIBS)
-build/shared/%: spec/%.c libneap.so
-	$(program) -L. -lneap -Wl,-rpath,'$$ORIGIN' $(LUA_SO) -lpthread && ln -sf $(CURDIR)/libneap.so $(@D)/libneap.so.0
+build/shared/%: spec/%.c libneap.so ; $(program) -L. -lneap -Wl,-rpath,'$$ORIGIN' $(LUA_SO) && ln -sf $(CURDIR)/libneap.so $(@D)/libneap.so.0
 
 # One object, in which only what is public can be seen.
 libneap.a: $(call lib,plain)
