@@ -227,6 +227,8 @@ static bool answer_deferred(lua_State *L, int self, bool ok, int first)
     }
     deferred_settle(L, top + 1, ok, lua_gettop(L) - top - 1);
     lua_settop(L, top);
+    lua_pushnil(L); /* another life is not that deferred's */
+    tasklet_set(L, self, SIDE_DEFERRED);
     return true;
 }
 
@@ -236,7 +238,8 @@ static void settle(lua_State *L, int self, bool ok, int first)
 {
     struct tasklet *t = lua_touserdata(L, self), *joiner;
     luaL_checkstack(L, LUA_MINSTACK, NULL); /* the results may have filled the frame */
-    bool taken = ok || error_is(L, first, ERROR_TASKLET_EXIT);
+    /* the program's main tasklet never ends without a word */
+    bool taken = ok || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);
     if (t->side) {
         taken |= answer_deferred(L, self, ok, first);
         taken |= !list_empty(&t->side->joiners.waiters);
