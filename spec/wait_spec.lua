@@ -11,7 +11,7 @@ local function spin(seconds)
     while neap.now() < til do end
 end
 
-local TIME = 0.004 -- seconds of the timeouts below
+local TIME = 0.02 -- seconds of the timeouts below: more than a busy machine loses
 
 -- What can be waited for with a timeout, and how it is served. Each gives:
 -- wait(seconds), serve(), what a served wait gives, what one out of time gives.
