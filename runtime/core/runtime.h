@@ -37,6 +37,7 @@ struct runtime {
     bool suspending;         /* from a wait to the trampoline: a yield in between is neap's */
     atomic_bool stop;        /* [any thread] the run ends soon */
     uint64_t resumes;
+    int burst; /* reads and writes that the running tasklet has done without a wait */
 
     /* where a wait is possible: wait.c, bind/coroutine.c */
     int reactor_code;      /* > 0: code that may neither block nor switch */

@@ -51,6 +51,7 @@ static void resume(struct runtime *rt, struct tasklet *t)
     t->state = TASKLET_RUNNING;
     rt->current = t;
     rt->resumes++;
+    rt->burst = 0;
     int status = lua_resume(t->thread, rt->L, nargs, &n);
     rt->current = NULL;
     bool ours = rt->suspending;
