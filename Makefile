@@ -126,11 +126,10 @@ build/stress/neap: $(call host,stress) $(call lib,stress)
 	$Q$(LINK) -o $@ $^ $(LIBS)
 
 # What the specs run beside neap; the sanitized ones see all of the library's objects.
-program = @mkdir -p $(@D) && $(COMPILE) -no-pie -rdynamic $(LDFLAGS) -o $@ $(filter-out %.so,$^)
-build/static/%: spec/%.c libneap.a ; $(program) $(LIBS)
+program = @mkdir -p $(@D) && $(COMPILE) -Ispec -no-pie -rdynamic $(LDFLAGS) -o $@ $(filter-out %.so,$^)
+build/static/%: spec/%.c libneap.a ; $(program) $(if $(findstring /base/,$@),$(call lib,plain)) $(LIBS)
 build/asan/%: spec/%.c $(call lib,asan) ; $(program) $(FLAGS_asan) $(LIBS)
-build/shared/%: spec/%.c libneap.so
-	$(program) -L. -lneap -Wl,-rpath,'$$ORIGIN' $(LUA_SO) -lpthread && ln -sf $(CURDIR)/libneap.so $(@D)/libneap.so.0
+build/shared/%: spec/%.c libneap.so ; $(program) -L. -lneap -Wl,-rpath,'$$ORIGIN' $(LUA_SO) && ln -sf $(CURDIR)/libneap.so $(@D)/libneap.so.0
 
 # One object, in which only what is public can be seen.
 libneap.a: $(call lib,plain)

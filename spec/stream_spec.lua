@@ -39,7 +39,9 @@ end
 local function fill(stream)
     local block, taken = ("."):rep(65536), 0
     stream:settimeout(0.05)
-    while stream:write(block) do taken = taken + #block end
+    repeat
+        while stream:write(block) do taken = taken + #block end
+    until not stream:flush()
     stream:settimeout()
     return taken
 end

@@ -13,7 +13,7 @@ enum { MAX_CLOSING = 150 };
 static lua_State *check(lua_State *L, int i)
 {
     lua_State *co = lua_tothread(L, i);
-    luaL_argexpected(L, co, i, "coroutine");
+    luaL_argexpected(L, co, i, "thread");
     return co;
 }
 
@@ -108,8 +108,8 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
 /* Why co cannot be resumed now, or NULL. */
 static const char *refusal(lua_State *L, lua_State *co, int nargs)
 {
-    if (*thread_word(co) & THREAD_MARKS || (lua_status(co) == LUA_OK && lua_gettop(co) > 0 &&
-                                            (co == L || lua_getstack(co, 0, &(lua_Debug){0}))))
+    if (*thread_word(co) & THREAD_MARKS ||
+        (lua_status(co) == LUA_OK && (co == L || lua_getstack(co, 0, &(lua_Debug){0}))))
         return "cannot resume non-suspended coroutine";
     if (lua_status(co) != LUA_YIELD && (lua_status(co) != LUA_OK || lua_gettop(co) == 0))
         return "cannot resume dead coroutine";

@@ -122,9 +122,8 @@ static int waited(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
     struct tasklet *t = runtime_of(L)->current;
-    if (t->wake != WAKE_SERVED && !deferred_called(L, 1)) {
+    if (t->wake != WAKE_SERVED)
         deferred_abandon(L, 1);
-    }
     if (wait_result(L) == WAKE_TIMEOUT)
         return error_raise(L, ERROR_TIMEOUT, "timeout");
     return lua_gettop(L) - (int)ctx;
@@ -253,6 +252,17 @@ static void check_failure(lua_State *L)
         luaL_typeerror(L, 1, "failure");
 }
 
+/* An error's text behind its "file:line: ", if it has that. */
+static const char *without_place(const char *text)
+{
+    for (const char *p = strchr(text, ':'); p; p = strchr(p + 1, ':')) {
+        size_t digits = strspn(p + 1, "0123456789");
+        if (digits > 0 && strncmp(p + 1 + digits, ": ", 2) == 0)
+            return p + digits + 3;
+    }
+    return text;
+}
+
 /* Whether the error at `value` is of the kind at `kind`. */
 static bool is_kind(lua_State *L, int value, int kind)
 {
@@ -280,11 +290,7 @@ static bool is_kind(lua_State *L, int value, int kind)
             }
         }
     } else if (!same && lua_type(L, value) == LUA_TSTRING && lua_type(L, kind) == LUA_TSTRING) {
-        const char *s = lua_tostring(L, value), *k = lua_tostring(L, kind), *colon;
-        size_t n = strlen(s), m = strlen(k);
-        /* "file:line: text" matches its text */
-        colon = strstr(s, ": ");
-        same = colon && n >= m && strcmp(s + n - m, k) == 0 && s + n - m >= colon + 2;
+        same = strcmp(without_place(lua_tostring(L, value)), lua_tostring(L, kind)) == 0;
     }
     lua_settop(L, top);
     return same;

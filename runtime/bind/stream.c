@@ -7,6 +7,7 @@
 #include "net/stream.h"
 
 #include "bind/net.h"
+#include "core/sched.h"
 #include "core/tasklet.h"
 
 #include <errno.h>
@@ -54,6 +55,22 @@ static bool wait_ended(lua_State *L, struct turn *turn, enum wake *why)
         turn_give(rt, turn);
     *why = wait_result(L);
     return *why != WAKE_SERVED;
+}
+
+/* Reads or writes in a row that find the kernel ready, after which a tasklet gives way: a
+** peer that never stops must not keep the others from running. */
+enum { MAX_BURST = 32 };
+
+static bool must_give_way(lua_State *L)
+{
+    return ++runtime_of(L)->burst > MAX_BURST && wait_possible(L);
+}
+
+static int give_way(lua_State *L, lua_KContext ctx, lua_KFunction k)
+{
+    struct runtime *rt = runtime_of(L);
+    sched_append(rt, rt->current);
+    return wait_switch(L, ctx, k);
 }
 
 /* ---- reading ---- */
@@ -165,7 +182,7 @@ static size_t find_end(struct stream *s, const struct request *q, const char *p,
     }
 }
 
-enum read_result { READ_DONE, READ_ENDED, READ_FAILED, READ_WAITS };
+enum read_result { READ_DONE, READ_ENDED, READ_FAILED, READ_WAITS, READ_PAUSES };
 
 /* Gives what is left at the end of the stream. */
 static enum read_result at_end(lua_State *L, struct stream *s, const struct request *q)
@@ -201,6 +218,8 @@ static enum read_result read_one(lua_State *L, struct stream *s, const struct re
             lua_pushliteral(L, "EMSGSIZE");
             return READ_FAILED;
         }
+        if (s->hot && must_give_way(L))
+            return READ_PAUSES;
         int got = stream_fill(s);
         if (got == 0)
             return at_end(L, s, q);
@@ -228,6 +247,7 @@ static int read_ends(lua_State *L, struct stream *s, const struct read_state *r)
     return n;
 }
 
+static int read_failed(lua_State *L, struct stream *s, lua_KContext ctx, enum wake why);
 static int read_k(lua_State *L, int status, lua_KContext ctx);
 static int turn_k(lua_State *L, int status, lua_KContext ctx);
 
@@ -241,6 +261,12 @@ static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
             s->reading.owner = wait_check(L);
             stream_want_input(s);
             return wait_on(L, &s->reader, time_left(L, r.nargs + 2), encode(r), read_k);
+        }
+        if (got == READ_PAUSES) {
+            s->reading.owner = runtime_of(L)->current;
+            if (time_left(L, r.nargs + 2) <= 0)
+                return read_failed(L, s, encode(r), WAKE_TIMEOUT);
+            return give_way(L, encode(r), read_k);
         }
         if (got != READ_DONE || r.op == OP_UNTIL || r.op == OP_SOME)
             break;
@@ -410,6 +436,14 @@ static int write_ends(lua_State *L, struct stream *s, int results)
     return results;
 }
 
+static int written(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wait_result(L);
+    lua_settop(L, 1);
+    return 1;
+}
+
 static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
 {
     size_t n;
@@ -425,8 +459,11 @@ static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
         stream_want_room(s);
         return wait_on(L, &s->writer, time_left(L, 3), (lua_KContext)sent, write_k);
     }
-    lua_pushvalue(L, 1);
-    return write_ends(L, s, 1);
+    write_ends(L, s, 0);
+    if (must_give_way(L))
+        return give_way(L, 0, written);
+    lua_settop(L, 1);
+    return 1;
 }
 
 static int write_k(lua_State *L, int status, lua_KContext sent)

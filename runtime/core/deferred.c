@@ -28,6 +28,7 @@ struct deferred {
 struct waiters {
     struct object object;
     struct wait_queue queue;
+    bool left; /* one of them has left unserved */
 };
 
 /* A failure that nobody has taken; its __gc reports it. User value: the failure. */
@@ -36,7 +37,12 @@ struct unhandled {
     bool armed;
 };
 
-static const struct wait_class wait_class = {.what = "deferred"};
+static void waiter_left(struct wait_queue *q)
+{
+    container_of(q, struct waiters, queue)->left = true;
+}
+
+static const struct wait_class wait_class = {.what = "deferred", .left = waiter_left};
 
 static void get(lua_State *L, int i, enum deferred_value v)
 {
@@ -463,20 +469,23 @@ void deferred_add(lua_State *L, int i, int ok, int fail)
         start(L, i);
 }
 
-/* Whether a tasklet or another deferred waits for the one at i. */
-static bool awaited(lua_State *L, int i)
+/* Whether waiters have left the deferred at i unserved, and nobody else waits for it: no
+** tasklet and no other deferred. */
+static bool deserted(lua_State *L, int i)
 {
     struct deferred *d = lua_touserdata(L, i);
-    bool found = false;
+    bool left = false, awaited = false;
     get(L, i, CHAIN);
-    for (uint32_t n = d->head; n < d->tail && !found; n++) {
+    for (uint32_t n = d->head; n < d->tail && !awaited; n++) {
         lua_rawgeti(L, -1, 2 * n + 1);
         struct waiters *w = object_test(L, -1, OBJECT_WAITERS);
-        found = w ? wait_first(&w->queue) != NULL : object_test(L, -1, OBJECT_DEFERRED) != NULL;
+        left |= w && w->left;
+        awaited =
+            w ? wait_first(&w->queue) != NULL : object_test(L, -1, OBJECT_DEFERRED) != NULL;
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
-    return found;
+    return left && !awaited;
 }
 
 void deferred_cancel(lua_State *L, int i)
@@ -574,7 +583,7 @@ static int cancel(lua_State *L)
 
 void deferred_abandon(lua_State *L, int i)
 {
-    if (deferred_called(L, i) || awaited(L, i))
+    if (!deserted(L, i))
         return;
     int top = lua_gettop(L);
     luaL_checkstack(L, 5, NULL);

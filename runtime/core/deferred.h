@@ -47,8 +47,9 @@ int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFu
 /* The queue at the end of the chain of the deferred at index i, where a wait joins. [E] */
 struct wait_queue *deferred_queue(lua_State *L, int i);
 
-/* A waiter has left unserved: cancels the deferred at index i if nobody else waits. An
-** error of its canceller is reported. [E] */
+/* A waiter goes on without a result: cancels the deferred at index i (or what that one
+** waits for) if it left unserved and nobody else waits. An error of the canceller is
+** reported. [E] */
 void deferred_abandon(lua_State *L, int i);
 
 /* Marks the one at index i as standing for the value on the top (a tasklet), taken off: a

@@ -57,11 +57,12 @@ struct runtime {
     atomic_bool stop;         /* [any thread] the run ends soon */
     _Atomic uint64_t resumes; /* turns of tasklets so far */
     uint64_t preempts;        /* of them cut short by a slice */
-    struct list runners;        /* tasklets in neap.run, innermost last */
-    int run_limit;              /* instructions a tasklet may use in one go; 0: any */
+    struct list runners;      /* tasklets in neap.run, innermost last */
+    int run_limit;            /* instructions a tasklet may use in one go; 0: any */
     struct tasklet *over_limit; /* the one that used more */
     struct list held; /* ready tasklets of paused groups, in the order of their wakes */
     int on_switch_ref, last_ref; /* registry: the schedule callback, the last tasklet it saw */
+    int burst; /* reads and writes that the running tasklet has done without a wait */
 
     /* where a wait is possible: wait.c, bind/coroutine.c */
     int switch_trap;       /* > 0: a switch raises */

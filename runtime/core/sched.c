@@ -51,6 +51,7 @@ static void resume(struct runtime *rt, struct tasklet *t)
                           atomic_load_explicit(&rt->resumes, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     slice_turn(rt, t->leaf);
+    rt->burst = 0;
     int status = lua_resume(t->thread, rt->L, nargs, &n);
     slice_turn(rt, NULL);
     rt->current = NULL;

@@ -243,6 +243,8 @@ static bool answer_deferred(lua_State *L, int self, bool ok, int first)
     }
     deferred_settle(L, top + 1, ok, lua_gettop(L) - top - 1);
     lua_settop(L, top);
+    lua_pushnil(L); /* another life is not that deferred's */
+    tasklet_set(L, self, SIDE_DEFERRED);
     return true;
 }
 
@@ -252,7 +254,8 @@ static void settle(lua_State *L, int self, bool ok, int first)
 {
     struct tasklet *t = lua_touserdata(L, self), *joiner;
     luaL_checkstack(L, LUA_MINSTACK, NULL); /* the results may have filled the frame */
-    bool taken = ok || error_is(L, first, ERROR_TASKLET_EXIT);
+    /* the program's main tasklet never ends without a word */
+    bool taken = ok || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);
     if (t->side) {
         taken |= answer_deferred(L, self, ok, first);
         taken |= !list_empty(&t->side->joiners.waiters);
@@ -331,16 +334,23 @@ void tasklet_drop(struct runtime *rt, struct tasklet *t)
     t->thread = t->leaf = NULL;
 }
 
+/* Empties a thread that has ended and gives it back. Its tasklet may be gone. */
+static void release(struct runtime *rt, struct idle_thread th, bool keep, int status)
+{
+    if (status != LUA_OK)
+        lua_resetthread(th.L);
+    lua_settop(th.L, 0);
+    if (lua_gethook(th.L))
+        lua_sethook(th.L, NULL, 0, 0);
+    give_thread(rt, th, keep);
+}
+
 void tasklet_release(struct runtime *rt, struct tasklet *t, int status)
 {
-    lua_State *T = t->thread;
-    if (status != LUA_OK)
-        lua_resetthread(T);
-    lua_settop(T, 0);
-    if (lua_gethook(T))
-        lua_sethook(T, NULL, 0, 0);
-    t->thread = t->leaf = NULL;
-    give_thread(rt, (struct idle_thread){T, t->place}, !t->exposed);
+    struct idle_thread th = {t->thread, t->place};
+    bool keep = !t->exposed;
+    t->thread = t->leaf = NULL; /* the thread lets go of t, and what follows may collect */
+    release(rt, th, keep, status);
 }
 
 /* Takes t out of whatever it is in: a wait, the run queue, neap.run. */
@@ -360,7 +370,9 @@ static int cut(lua_State *L)
     struct tasklet *t = lua_touserdata(L, 1);
     lua_State *chain[MAX_CHAIN];
     tasklet_push(L, t); /* its thread lets go of it below */
-    for (int n = chain_of(t, chain); n-- > 0;) {
+    int n = chain_of(t, chain);
+    t->thread = t->leaf = NULL;
+    while (n-- > 0) {
         if (lua_resetthread(chain[n]) != LUA_OK) {
             lua_xmove(chain[n], L, 1);
             error_report(L, NULL, "");
@@ -376,9 +388,11 @@ static int cut(lua_State *L)
 void tasklet_cut(struct runtime *rt, struct tasklet *t)
 {
     detach(rt, t);
-    runtime_enter(rt, cut, t);
-    mark_dead(rt, t, false);
-    tasklet_release(rt, t, LUA_OK);
+    struct idle_thread th = {t->thread, t->place};
+    bool keep = !t->exposed;
+    mark_dead(rt, t, false); /* from here on it may be collected */
+    int status = runtime_enter(rt, cut, t);
+    release(rt, th, keep && status == LUA_OK, status);
 }
 
 /* The body of a tasklet that got an error before it ever ran. */

@@ -304,7 +304,9 @@ neap_task neap_file(neap *N, const char *path, int nargs)
 {
     if (!owned(N))
         return (neap_task){0};
-    if (!path || nargs < 0 || lua_gettop(N->rt.L) < nargs) {
+    bool there = nargs >= 0 && lua_gettop(N->rt.L) >= nargs;
+    if (!path || !there) {
+        lua_pop(N->rt.L, there ? nargs : 0);
         fail(N, NEAP_EARG, "neap_file: no path, or fewer arguments than said");
         return (neap_task){0};
     }

@@ -63,8 +63,9 @@ static void wake_one(struct runtime *rt, struct wait_queue *q)
 static void on_input(struct watch *w, int events)
 {
     struct stream *s = container_of(w, struct stream, in);
-    (void)events;
-    s->hot = true; /* a refused descriptor shows its error at the read */
+    s->hot = true;
+    if (events & WATCH_ERROR)
+        s->in_error = EIO;
     if (list_empty(&s->reader.waiters))
         watch_stop(s->rt->reactor, w);
     else

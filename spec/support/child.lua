@@ -78,7 +78,7 @@ end
 
 -- The contents of one of its files, once that is there and holds a line.
 function running:await(what, pattern)
-    local until_ = neap.now() + 20
+    local until_ = neap.now() + 25
     repeat
         local text = contents(self.base .. what)
         local found = text and text:match(pattern or "^(.-)\n")
@@ -102,6 +102,8 @@ function running:wait()
     end
     return status, out, err
 end
+
+function running:ended() return contents(self.base .. ".status") ~= nil end
 
 function running:kill(signal)
     os.execute(("kill -%s %d 2>/dev/null"):format(signal or "KILL", self.pid))

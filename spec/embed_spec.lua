@@ -1,0 +1,39 @@
+-- The example hosts of spec/embed, and the test of runtime/base: each is built and runs, ends
+-- with status 0 and complains of nothing. A sanitized neap has them sanitized too.
+
+local child = require "spec.support.child"
+
+local variants = child.neap:find("/asan/") and { "asan" } or { "static", "shared" }
+local programs = {
+    ["embed/hello"] = "^hello world\n$",
+    ["embed/errors"] = "^$",
+    ["embed/two"] = "^$",
+    ["embed/teardown"] = "^$",
+    ["embed/memory"] = "^%d%d%d+\n$",
+    ["base/base_test"] = "^$",
+}
+
+local function built(variant, program)
+    return variant ~= "shared" or program ~= "base/base_test" -- it needs what no library shows
+end
+
+local targets = {}
+for _, variant in ipairs(variants) do
+    for program in pairs(programs) do
+        if built(variant, program) then
+            targets[#targets + 1] = ("build/%s/%s"):format(variant, program)
+        end
+    end
+end
+child.make(table.unpack(targets))
+
+for _, target in ipairs(targets) do
+    describe(target, function()
+        it("runs", function()
+            local program = child.start { target }
+            local status, out, err = program:wait()
+            assert.same({ 0, "" }, { status, err })
+            assert.is_truthy(out:find(programs[target:match("^build/%w+/(.*)")]))
+        end)
+    end)
+end
