@@ -111,7 +111,7 @@ typedef struct {
     size_t refs;            /* later: 0 */
     size_t mem, mem_peak;   /* bytes held through alloc, now and at most */
     uint64_t resumes;       /* since neap_new: turns of tasklets, */
-    uint64_t preempts;      /* later: 0 */
+    uint64_t preempts;      /* of them cut short by a time slice */
     uint64_t fails;         /* errors that nobody waited for */
     int64_t script_ns, gc_ns, gc_max_ns, over_ns;               /* later: 0 */
 } neap_stats;

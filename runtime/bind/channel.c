@@ -84,6 +84,71 @@ static int try_receive(lua_State *L)
     return lua_gettop(L) - 1;
 }
 
+static int send_next(lua_State *L, int status, lua_KContext n);
+
+/* The frame of send_sequence: the channel, then the iterator's three values. */
+enum { SEQUENCE_F = 2, SEQUENCE_STATE, SEQUENCE_CONTROL };
+
+/* The iterator has given a value (at the top): sends it, then asks for the next. */
+static int send_given(lua_State *L, int status, lua_KContext n)
+{
+    (void)status;
+    lua_settop(L, SEQUENCE_CONTROL + 1);
+    if (lua_isnil(L, -1)) {
+        lua_pushinteger(L, n);
+        return 1;
+    }
+    lua_pushvalue(L, -1);
+    lua_replace(L, SEQUENCE_CONTROL);
+    lua_pushcfunction(L, send);
+    lua_insert(L, -2);
+    lua_pushvalue(L, 1);
+    lua_insert(L, -2);
+    lua_callk(L, 2, 0, n + 1, send_next);
+    return send_next(L, LUA_OK, n + 1);
+}
+
+static int send_next(lua_State *L, int status, lua_KContext n)
+{
+    (void)status;
+    for (;;) {
+        lua_settop(L, SEQUENCE_CONTROL);
+        lua_pushvalue(L, SEQUENCE_F);
+        lua_pushvalue(L, SEQUENCE_STATE);
+        lua_pushvalue(L, SEQUENCE_CONTROL);
+        lua_callk(L, 2, 1, n, send_given);
+        return send_given(L, LUA_OK, n);
+    }
+}
+
+/* The iterator over a list: its values up to the first nil, or to n. Upvalue: the place. */
+static int next_of_list(lua_State *L)
+{
+    lua_Integer i = lua_tointeger(L, lua_upvalueindex(1)) + 1;
+    lua_pushinteger(L, i);
+    lua_replace(L, lua_upvalueindex(1));
+    lua_rawgeti(L, 1, i);
+    return 1;
+}
+
+/* ch:send_sequence(list or iterator): each element in turn; how many */
+static int send_sequence(lua_State *L)
+{
+    check(L);
+    lua_settop(L, SEQUENCE_CONTROL);
+    if (lua_istable(L, 2) && luaL_getmetafield(L, 2, "__call") == LUA_TNIL) {
+        lua_pushvalue(L, 2);
+        lua_replace(L, SEQUENCE_STATE);
+        lua_pushinteger(L, 0);
+        lua_pushcclosure(L, next_of_list, 1);
+        lua_replace(L, SEQUENCE_F);
+    } else {
+        lua_settop(L, SEQUENCE_CONTROL);
+        bind_check_callable(L, 2);
+    }
+    return send_next(L, LUA_OK, 0);
+}
+
 /* for v in ch do: called with the channel, nil and the last value */
 static int each(lua_State *L)
 {
@@ -200,10 +265,15 @@ static void get_queue(lua_State *L, void *p)
 void bind_channels(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"send", send},         {"receive", receive},
-        {"try_send", try_send}, {"try_receive", try_receive},
-        {"close", close},       {"open", open},
-        {"iter", iter},         {"send_exception", send_exception},
+        {"send", send},
+        {"receive", receive},
+        {"try_send", try_send},
+        {"try_receive", try_receive},
+        {"close", close},
+        {"open", open},
+        {"iter", iter},
+        {"send_sequence", send_sequence},
+        {"send_exception", send_exception},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {

@@ -56,10 +56,14 @@ static int stats(lua_State *L)
         const char *name;
         uint64_t value;
     } figures[] = {
-        {"tasks", rt->tasklet_count}, {"ready", rt->ready_count},
-        {"timers", rt->timers.count}, {"watches", reactor_watches(rt->reactor)},
-        {"outside", rt->outside},     {"mem", rt->memory.used},
-        {"resumes", rt->resumes},     {"fails", rt->fails},
+        {"tasks", rt->tasklet_count},
+        {"ready", rt->ready_count},
+        {"timers", rt->timers.count + rt->real_timers.count},
+        {"watches", reactor_watches(rt->reactor)},
+        {"outside", rt->outside},
+        {"mem", rt->memory.used},
+        {"resumes", rt->resumes},
+        {"fails", rt->fails},
     };
     lua_newtable(L);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {

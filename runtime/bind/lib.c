@@ -2,6 +2,8 @@
 #include "bind/bind.h"
 #include "bind/lua_modules.h"
 
+#include <string.h>
+
 bool bind_callable(lua_State *L, int i)
 {
     if (lua_isfunction(L, i))
@@ -43,6 +45,29 @@ static void preload(lua_State *L)
     lua_pop(L, 1);
 }
 
+/* __index of the neap table: a name whose module is written in Lua is loaded on use. */
+static int load_on_use(lua_State *L)
+{
+    static const char *const names[][2] = {
+        {"map", "neap.tasklets"},
+        {"join_all", "neap.tasklets"},
+    };
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i][0], key) == 0) {
+            lua_getglobal(L, "require");
+            lua_pushstring(L, names[i][1]);
+            lua_call(L, 1, 1);
+            lua_getfield(L, -1, key);
+            lua_pushvalue(L, 2);
+            lua_pushvalue(L, -2);
+            lua_rawset(L, 1);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 void bind_open(lua_State *L)
 {
     static const char *const globals[] = {
@@ -50,6 +75,10 @@ void bind_open(lua_State *L)
         "block_on", "spawn",   "sleep",    "schedule",
     };
     lua_createtable(L, 0, 64);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, load_on_use);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
     bind_errors(L);
     bind_tasklets(L);
     bind_channels(L);

@@ -382,7 +382,8 @@ void neap_get_stats(neap *N, neap_stats *out)
         struct runtime *rt = &N->rt;
         s.tasks = rt->tasklet_count;
         s.ready = rt->ready_count;
-        s.timers = rt->timers.count;
+        s.timers = rt->timers.count + rt->real_timers.count;
+        s.preempts = rt->preempts;
         s.watches = reactor_watches(rt->reactor);
         s.mem = rt->memory.used;
         s.mem_peak = rt->memory.peak;

@@ -256,21 +256,23 @@ static void run(struct program *p)
 {
     lua_State *L = neap_lua(p->N);
     neap_stats stats = {.size = sizeof stats};
+    bool deadlocked = false;
     while (neap_run(p->N) == NEAP_OK) {
         neap_get_stats(p->N, &stats);
         if (stats.tasks == 0)
             return;
         if (!call_host(L, "deadlock") || !lua_toboolean(L, -1))
             break; /* main has returned: there is nobody to tell */
+        deadlocked = true;
     }
+    if (p->main_failed && !deadlocked)
+        return; /* its error ends the program: the others are no part of it */
     if (call_host(L, "blocked") && lua_isstring(L, -1) && *lua_tostring(L, -1)) {
         p->failed = true;
         fflush(stdout);
-        fprintf(stderr, "%s%s",
-                p->main_failed
-                    ? ""
-                    : "neap: Deadlock: the last runnable tasklet cannot be blocked.\n",
-                lua_tostring(L, -1));
+        if (!p->main_failed) /* else it has said so itself */
+            fputs("neap: Deadlock: the last runnable tasklet cannot be blocked.\n", stderr);
+        fputs(lua_tostring(L, -1), stderr);
     }
     lua_settop(L, 0);
 }

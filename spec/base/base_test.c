@@ -33,6 +33,7 @@ static void *refusing(void *ud, void *p, size_t old, size_t n)
 /* A small block that is freed serves the next one of its size, without asking. */
 static void test_idle_blocks(struct memory *m, int *refuse)
 {
+    memory_trim(m);
     char *p = memory_new(m, 33);
     CHECK(p);
     memory_free(m, p, 33);
