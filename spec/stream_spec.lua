@@ -651,6 +651,18 @@ describe("a stream ends", function()
         assert.same({ 0, "300000\n", "" }, { peer:wait() })
     end)
 
+    it("after what was written, also to a peer that goes on sending", paired(
+        function(client, server)
+            local text = ("0123456789"):rep(20000)
+            server:write(text)
+            server:close()
+            client:write("are you there?\n")
+            settle()
+            client:write("hello?\n")
+            settle()
+            assert.is_true(client:read("a") == text)
+        end))
+
     it("cleanly also when input comes in the turn of the close", paired(function(client, server)
         client:write("first\n")
         assert.equal("first", server:read())

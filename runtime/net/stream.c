@@ -4,6 +4,7 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <math.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -352,16 +353,21 @@ static bool leave_behind(struct stream *s)
     return true;
 }
 
-/* Whether closing now would cut off something: our output, or, by a reset that unread
-** input provokes, what the kernel has not delivered yet. */
+/* Whether closing now could cut off something: our output, or, by the reset that a peer gets
+** who goes on sending, what the kernel has not delivered yet. */
 static bool must_linger(struct stream *s)
 {
-    int unread = 0;
+    int n = 0;
     if (s->rt->closing || s->in_error || s->out_error)
         return false;
     if (buffer_length(&s->output) > 0)
         return true;
-    return !s->ended && ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
+    if (s->ended)
+        return false;
+    if (buffer_length(&s->input) > 0 || s->rt->held_for == s)
+        return true;
+    return (ioctl(s->fd, FIONREAD, &n) == 0 && n > 0) ||
+           (ioctl(s->fd, SIOCOUTQ, &n) == 0 && n > 0);
 }
 
 void stream_init(struct stream *s, struct runtime *rt, int fd)
@@ -391,14 +397,14 @@ void stream_close(struct stream *s)
     watch_stop(rt->reactor, &s->in);
     watch_stop(rt->reactor, &s->out);
     list_remove(&s->all);
-    if (rt->held_for == s)
-        rt->held_for = NULL;
     if (!must_linger(s) || !leave_behind(s)) {
         close(s->fd);
         buffer_free(&s->output, &rt->memory);
         listener_descriptor_free(rt);
     }
     s->fd = -1;
+    if (rt->held_for == s)
+        rt->held_for = NULL;
     buffer_free(&s->input, &rt->memory);
     wait_wake_all(rt, &s->reader, WAKE_CLOSED);
     wait_wake_all(rt, &s->writer, WAKE_CLOSED);
