@@ -116,7 +116,7 @@ static void inherit_group(lua_State *L, int self)
     tasklet_get(L, -1, SIDE_GROUP);
     tasklet_set(L, self, SIDE_GROUP);
     lua_pop(L, 1);
-    t->side->grouped = true;
+    tasklet_side(L, self)->grouped = true;
     t->held = parent->held;
 }
 
