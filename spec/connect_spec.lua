@@ -1,4 +1,5 @@
 local child = require "spec.support.child"
+local host = require "neap.host"
 local net = require "neap.net"
 
 -- A port on which nobody listens.
@@ -24,8 +25,8 @@ end
 describe("connect", function()
     it("gives a stream to what listens there", function()
         local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-        for _, host in ipairs { "127.0.0.1", "localhost" } do
-            local stream = net.connect(host, listener.port)
+        for _, name in ipairs { "127.0.0.1", "localhost" } do
+            local stream = net.connect(name, listener.port)
             local other = listener:accept()
             stream:write("hello\n")
             assert.equal("hello", other:read())
@@ -64,9 +65,11 @@ describe("connect", function()
             end)
             schedule()
             assert.is_true(t.blocked)
+            local watches = host.stats().watches
             cut(t)
             local _, err = t:join()
             assert.is_true(err == "cut" or err == neap.TaskletExit)
+            assert.equal(watches - 1, host.stats().watches) -- before any collection
         end
         close()
     end)
