@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 /* Accepts in one go before the other tasklets have their turn. */
 enum { ACCEPT_BATCH = 64, BACKLOG = 1024 };
@@ -31,6 +32,9 @@ int net_listen(lua_State *L)
     struct listener *l = object_new(L, OBJECT_LISTENER, sizeof *l, 0);
     int r = address_parse(&a, host, (int)port);
     if (r == 0)
+        r = listener_open(l, runtime_of(L), &a, (int)backlog);
+    if (r == -EAFNOSUPPORT && strcmp(host, "*") == 0 && /* a kernel without IPv6 */
+        address_parse(&a, "0.0.0.0", (int)port) == 0)
         r = listener_open(l, runtime_of(L), &a, (int)backlog);
     if (r == 0)
         return 1;
