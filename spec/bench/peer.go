@@ -1,13 +1,18 @@
-// peer.go switch|rendezvous|spawn, or echo PORT: the same work in Go, on one processor.
+// peer.go switch|rendezvous|spawn, park|timers N, or echo PORT: the same work in Go, on one
+// processor.
 package main
 
 import (
 	"fmt"
+	"math/rand"
 	"net"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const rounds = 1000000
@@ -57,6 +62,40 @@ func spawn() {
 	}
 }
 
+// resident is the memory that the process takes, in bytes.
+func resident() float64 {
+	status, _ := os.ReadFile("/proc/self/status")
+	var kib float64
+	for _, line := range strings.Split(string(status), "\n") {
+		fmt.Sscanf(line, "VmRSS: %f", &kib)
+	}
+	return kib * 1024
+}
+
+func park(count int) float64 {
+	runtime.GC()
+	before := resident()
+	for i := 0; i < count; i++ {
+		go time.Sleep(time.Hour)
+	}
+	time.Sleep(200 * time.Millisecond)
+	runtime.GC()
+	return (resident() - before) / float64(count)
+}
+
+func timers(count int) {
+	var done sync.WaitGroup
+	done.Add(count)
+	for i := 0; i < count; i++ {
+		nap := time.Duration(rand.Float64() * float64(time.Second))
+		go func() {
+			time.Sleep(nap)
+			done.Done()
+		}()
+	}
+	done.Wait()
+}
+
 func echo(client net.Conn) {
 	defer client.Close()
 	bytes := make([]byte, 4096)
@@ -88,6 +127,17 @@ func main() {
 	runtime.GOMAXPROCS(1)
 	if len(os.Args) > 2 && os.Args[1] == "echo" {
 		serve(os.Args[2])
+	}
+	if len(os.Args) > 2 {
+		count, _ := strconv.Atoi(os.Args[2])
+		if os.Args[1] == "park" {
+			fmt.Printf("park %.0f bytes\n", park(count))
+			return
+		}
+		start := cpuNs()
+		timers(count)
+		fmt.Printf("timers %.0f ns\n", (cpuNs()-start)/float64(count))
+		return
 	}
 	work := map[string]func(){"switch": switches, "rendezvous": rendezvous, "spawn": spawn}[os.Args[1]]
 	start := cpuNs()

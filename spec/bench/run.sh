@@ -40,6 +40,11 @@ for round in 1 2 3; do
         sample $work neap $on_load ./neap scripts/bench/$work.lua
         [ -z "$go" ] || sample $work go $on_load $go $work
     done
+    for work in park timers; do
+        sample $work neap $on_load ./neap scripts/bench/$work.lua 100000
+        [ -z "$go" ] || sample $work go $on_load $go $work 100000
+    done
+    sample hoisted neap $on_load ./neap scripts/bench/rendezvous.lua hoisted
     for work in switch rendezvous reuse reset new; do
         sample $work floor $on_load $out/floor $work
     done
@@ -83,7 +88,7 @@ awk -v lua="$lua" '
         return count[a] && count[b] ? sprintf("%.2f", lowest(a) / lowest(b)) : "-"
     }
     function row(title, work, floor,   a, b, c) {
-        a = work " neap"; b = floor " floor"; c = work " go"
+        a = work " neap"; b = floor " floor"; c = (work == "hoisted" ? floor : work) " go"
         printf "%-34s | %9s | %9s | %5s | %5s | %9s | %7s\n", title, figure(a), figure(b),
             ratio(a, b), best(a, b), figure(c), ratio(a, c)
     }
@@ -100,9 +105,12 @@ awk -v lua="$lua" '
             "ratio", "best", "Go", "neap/Go"
         row("schedule() among 1,000 tasklets", "switch", "switch")
         row("rendezvous, round trip", "rendezvous", "rendezvous")
+        row("  with send and receive in locals", "hoisted", "rendezvous")
         row("spawn, run, end; thread reused", "spawn", "reuse")
         row("                 thread reset", "spawn", "reset")
         row("                 new thread", "spawn", "new")
+        row("a parked tasklet, 100,000 of them", "park", "park")
+        row("a random sleep, 100,000 of them", "timers", "timers")
         row("TCP echo, 64 x 64 bytes, server", "echo", "echo")
         if (lua != "")
             row("start, against " lua, "start", "start")
