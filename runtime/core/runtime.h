@@ -29,7 +29,8 @@ struct idle_thread {
 struct slice {
     double length, watchdog, shortest; /* seconds; HUGE_VAL: off. shortest: of both */
     uint64_t reported_turn;            /* the watchdog has spoken about it */
-    bool started, asleep, quit;        /* the thread; under `lock` once it is started */
+    bool started, quit;                /* the thread */
+    atomic_bool asleep;                /* it waits for slice_awake */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -74,8 +75,7 @@ struct runtime {
     /* time: timer.c. The runtime's clock runs at `scale` times the real one. */
     struct heap timers, real_timers;
     double scale;
-    double game_base,
-        real_base; /* the runtime's clock showed the one when the other did that */
+    double game_base, real_base; /* it showed the one when the real one showed the other */
 
     /* tasklets: tasklet.c */
     struct list tasklets;               /* the live ones, oldest first */

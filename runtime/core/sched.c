@@ -5,6 +5,7 @@
 #include "core/tasklet.h"
 #include "core/timer.h"
 
+#include <math.h>
 #include <time.h>
 
 /* A turn runs what was in the queue when it began. If that was little it goes on, for at
@@ -110,8 +111,6 @@ static bool stopped(struct runtime *rt)
 static void run_queue(struct runtime *rt)
 {
     size_t owed = rt->ready_count, n = 0;
-    if (owed > 1)
-        slice_awake(rt);
     long began = coarse_ticks();
     while (!stopped(rt)) {
         if ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
@@ -120,6 +119,8 @@ static void run_queue(struct runtime *rt)
             break;
         struct tasklet *t = container_of(rt->ready.next, struct tasklet, link);
         sched_remove(rt, t);
+        if (rt->slice.shortest < HUGE_VAL && sched_busy(rt)) /* t is not alone */
+            slice_awake(rt);
         resume(rt, t);
         if (++n >= owed && (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))
             break;
@@ -137,8 +138,6 @@ bool sched_run(struct runtime *rt)
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);
         if (wait > 0)
             tasklet_trim(rt);
-        else
-            slice_awake(rt);
         reactor_poll(rt->reactor, wait);
     }
     return atomic_exchange(&rt->stop, false);

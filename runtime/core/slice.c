@@ -243,15 +243,15 @@ static void start(struct runtime *rt)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     s->started = pthread_create(&s->thread, NULL, look, rt) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!s->started)
-        error_log(rt, "no thread for time slices: they are off");
+    if (!s->started) {
+        error_log(rt, "no thread for time slices and the watchdog: they are off");
+        s->shortest = HUGE_VAL;
+    }
 }
 
-void slice_awake(struct runtime *rt)
+void slice_start(struct runtime *rt)
 {
     struct slice *s = &rt->slice;
-    if (s->shortest == HUGE_VAL || (s->started && !s->asleep))
-        return;
     if (!s->started) {
         start(rt);
         return;
@@ -273,13 +273,13 @@ static void changed(struct runtime *rt)
         pthread_cond_signal(&s->wake);
         pthread_mutex_unlock(&s->lock);
     }
-    slice_awake(rt);
 }
 
 void slice_set(struct runtime *rt, double seconds)
 {
     rt->slice.length = seconds;
     changed(rt);
+    slice_awake(rt); /* also for the tasklet that asks for it */
 }
 
 void slice_set_watchdog(struct runtime *rt, double seconds)

@@ -11,6 +11,8 @@
 
 #include "core/tasklet.h"
 
+#include <math.h>
+
 /* Sets the length of a slice, or after how long the watchdog speaks; HUGE_VAL: off. */
 void slice_set(struct runtime *rt, double seconds);
 void slice_set_watchdog(struct runtime *rt, double seconds);
@@ -21,8 +23,17 @@ static inline void slice_turn(struct runtime *rt, lua_State *leaf)
     atomic_store_explicit(&rt->slice.leaf, leaf, memory_order_relaxed);
 }
 
-/* Starts or wakes the thread, if it is wanted; cheap otherwise. */
-void slice_awake(struct runtime *rt);
+/* Starts the thread, or wakes it. */
+void slice_start(struct runtime *rt);
+
+/* Tasklets are about to run while others could want to: the thread must look, if it is
+** wanted at all. */
+static inline void slice_awake(struct runtime *rt)
+{
+    struct slice *s = &rt->slice;
+    if (s->shortest < HUGE_VAL && (!s->started || s->asleep))
+        slice_start(rt);
+}
 
 /* Before t goes on: arms the hook that counts for neap.run, or that raises what was
 ** thrown into a tasklet which a hook has cut. */

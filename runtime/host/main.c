@@ -21,6 +21,9 @@ static const char usage[] = "usage: neap [options] [script [args]]\n"
                             "  --help    show this text\n"
                             "  --version show version information\n";
 
+/* Seconds for which a tasklet may hold the reactor without a warning. */
+static const double WATCHDOG = 1;
+
 struct program {
     int argc;
     char **argv;
@@ -232,6 +235,10 @@ static int main_tasklet(lua_State *L)
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "set_main");
     lua_call(L, 0, 0);
+    lua_getglobal(L, "neap");
+    lua_getfield(L, -1, "watchdog");
+    lua_pushnumber(L, WATCHDOG);
+    lua_call(L, 1, 0);
     if (p->warnings)
         lua_warning(L, "@on", 0);
     set_arg(L, p);
