@@ -122,7 +122,8 @@ static void run_queue(struct runtime *rt)
         if (rt->slice.shortest < HUGE_VAL && sched_busy(rt)) /* t is not alone */
             slice_awake(rt);
         resume(rt, t);
-        if (++n >= owed && (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))
+        if (++n >= owed && rt->ready_count > 0 && /* else neap.run's callers come first */
+            (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))
             break;
     }
 }
