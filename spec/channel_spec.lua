@@ -389,6 +389,36 @@ describe("a buffered channel", function()
         assert.equal(0, ch.balance)
     end)
 
+    it("takes the room of what it holds, not of what it may hold", function()
+        local ch, put, got = channel(2 ^ 31 - 1 | 0), 0, 0
+        local function send(n)
+            for _ = 1, n do
+                put = put + 1
+                ch:send(put)
+            end
+        end
+        local function receive(n)
+            for _ = 1, n do
+                got = got + 1
+                if ch:receive() ~= got then error("out of order") end
+            end
+        end
+        for n = 1, 40 do -- grows with the oldest in every place
+            send(2 * n)
+            receive(n)
+        end
+        collectgarbage()
+        local before = collectgarbage("count")
+        for _ = 1, 20000 do
+            send(1)
+            receive(1)
+        end
+        collectgarbage()
+        assert.is_true(collectgarbage("count") < before + 100)
+        receive(#ch)
+        assert.equal(put, got)
+    end)
+
     it("balance counts waiting tasklets, not buffered values", function()
         local ch = channel(3)
         ch:send(1)

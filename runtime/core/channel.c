@@ -38,8 +38,9 @@ struct channel *channel_push(lua_State *L, uint32_t capacity)
 
 /* ---- the buffer ----
 ** A ring in a Lua list, two entries an item: the number of values (-1: an error to raise),
-** and the value itself or a list of them. A sender that waits for room has its item packed
-** the same way above the channel, so that moving it in later needs no memory. */
+** and the value itself or a list of them. The ring grows with what it holds, not with what it
+** may hold. A sender that waits for room has its item packed the same way above the channel,
+** so that moving it in later needs no memory. */
 
 /* Replaces the n values on the top by their item: the number and the value. */
 static void pack_item(lua_State *L, int n, bool error)
@@ -56,19 +57,35 @@ static void pack_item(lua_State *L, int n, bool error)
 
 static lua_Integer ring_place(const struct channel *ch, uint32_t nth)
 {
-    return 2 * (lua_Integer)(((uint64_t)ch->first + nth) % ch->capacity) + 1;
+    return 2 * (lua_Integer)(((uint64_t)ch->first + nth) % ch->ring) + 1;
+}
+
+/* Doubles the ring, up to the capacity; the oldest item comes first. */
+static void buffer_grow(lua_State *L, struct channel *ch, int c)
+{
+    uint32_t least = 8, doubled = ch->ring < least / 2 ? least : 2 * ch->ring;
+    lua_getiuservalue(L, c, CHANNEL_BUFFER);
+    lua_newtable(L);
+    for (uint32_t i = 0; i < ch->count; i++) {
+        lua_Integer from = ring_place(ch, i), to = 2 * (lua_Integer)i + 1;
+        for (int half = 0; half < 2; half++) {
+            lua_rawgeti(L, -2, from + half);
+            lua_rawseti(L, -2, to + half);
+        }
+    }
+    lua_setiuservalue(L, c, CHANNEL_BUFFER);
+    lua_pop(L, 1);
+    ch->ring = doubled < ch->capacity ? doubled : ch->capacity;
+    ch->first = 0;
 }
 
 /* Takes the item on the top into the buffer of the channel at index c. */
 static void buffer_put(lua_State *L, struct channel *ch, int c)
 {
-    if (lua_getiuservalue(L, c, CHANNEL_BUFFER) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, c, CHANNEL_BUFFER);
-    }
+    if (ch->count == ch->ring)
+        buffer_grow(L, ch, c);
     lua_Integer at = ring_place(ch, ch->count);
+    lua_getiuservalue(L, c, CHANNEL_BUFFER);
     lua_insert(L, -3);
     lua_rawseti(L, -3, at + 1);
     lua_rawseti(L, -2, at);
@@ -98,7 +115,7 @@ static void buffer_take(lua_State *L, struct channel *ch, int c, int n)
         lua_pushboolean(L, 0);
         lua_rawseti(L, buffer, at + i);
     }
-    ch->first = (uint32_t)(((uint64_t)ch->first + 1) % ch->capacity);
+    ch->first = (uint32_t)(((uint64_t)ch->first + 1) % ch->ring);
     ch->count--;
     if (n == 0 || n > 1) {
         int list = lua_gettop(L);

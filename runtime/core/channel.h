@@ -14,7 +14,8 @@ struct channel {
     int preference;    /* who runs on after a hand-over: -1 receiver, 0 the caller, 1 sender */
     bool schedule_all; /* nobody does: both to the end of the run queue */
     bool closing;
-    uint32_t capacity, first, count; /* of the buffer, a ring in the user value */
+    uint32_t capacity;
+    uint32_t ring, first, count; /* the buffer in the user value: its places, those in use */
 };
 
 enum { CHANNEL_BUFFER = 1, CHANNEL_VALUES = CHANNEL_BUFFER };
