@@ -763,6 +763,21 @@ describe("QueueChannel", function()
         assert.equal(2, #q)
     end)
 
+    it("lets go of what was received", function()
+        local q, seen = stackless.QueueChannel(), setmetatable({}, { __mode = "k" })
+        for _ = 1, 3 do
+            local v = {}
+            seen[v] = true
+            q:send(v)
+            q:send(0)
+            q:receive()
+            q:receive()
+        end
+        collectgarbage()
+        collectgarbage()
+        assert.is_nil(next(seen))
+    end)
+
     it("receive takes a timeout", function()
         local q = stackless.QueueChannel()
         assert.same({ nil, "timeout" }, { q:receive(0.001) })
