@@ -25,9 +25,10 @@ static int load_module(lua_State *L)
 {
     const struct lua_module *m = lua_touserdata(L, lua_upvalueindex(1));
     lua_settop(L, 1);
-    if (luaL_loadbufferx(L, m->source, m->size, m->chunkname, "t") != LUA_OK)
+    const char *name = lua_pushfstring(L, "@%s", m->chunkname);
+    if (luaL_loadbufferx(L, m->source, m->size, name, "t") != LUA_OK)
         return lua_error(L);
-    lua_insert(L, 1);
+    lua_pushvalue(L, 1);
     lua_call(L, 1, 1);
     return 1;
 }

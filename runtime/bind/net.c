@@ -82,6 +82,7 @@ static int connected(lua_State *L, int status, lua_KContext ctx)
         stream_close(s);
     enum wake why = wait_result(L);
     watch_stop(s->rt->reactor, &s->out);
+    turn_give(s->rt, &s->writing); /* the wait for the connection held it */
     if (why == WAKE_TIMEOUT) {
         stream_close(s);
         return net_push_end(L, why);

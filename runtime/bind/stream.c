@@ -258,7 +258,7 @@ static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
         luaL_checkstack(L, 4, NULL);
         enum read_result got = read_one(L, s, &q);
         if (got == READ_WAITS) {
-            s->reading.owner = wait_check(L);
+            wait_check(L);
             stream_want_input(s);
             return wait_on(L, &s->reader, time_left(L, r.nargs + 2), encode(r), read_k);
         }
@@ -455,7 +455,7 @@ static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
         sent += (size_t)r;
         if (sent == n)
             break;
-        s->writing.owner = wait_check(L);
+        wait_check(L);
         stream_want_room(s);
         return wait_on(L, &s->writer, time_left(L, 3), (lua_KContext)sent, write_k);
     }

@@ -25,6 +25,19 @@ enum {
 
 /* ---- waiting ---- */
 
+/* Whoever waits in the middle of an operation has the turn. */
+static void reader_joined(struct wait_queue *q)
+{
+    struct stream *s = container_of(q, struct stream, reader);
+    s->reading.owner = s->rt->current;
+}
+
+static void writer_joined(struct wait_queue *q)
+{
+    struct stream *s = container_of(q, struct stream, writer);
+    s->writing.owner = s->rt->current;
+}
+
 static void reader_left(struct wait_queue *q)
 {
     struct stream *s = container_of(q, struct stream, reader);
@@ -38,9 +51,9 @@ static void writer_left(struct wait_queue *q)
 }
 
 static const struct wait_class reader_class = {
-    .what = "read on a stream", .outside = true, .left = reader_left};
+    .what = "read on a stream", .outside = true, .joined = reader_joined, .left = reader_left};
 static const struct wait_class writer_class = {
-    .what = "write on a stream", .outside = true, .left = writer_left};
+    .what = "write on a stream", .outside = true, .joined = writer_joined, .left = writer_left};
 static const struct wait_class flusher_class = {.what = "flush of a stream", .outside = true};
 static const struct wait_class turn_class = {.what = "turn at a stream", .outside = true};
 
@@ -265,6 +278,7 @@ struct leftover {
     struct watch watch;
     struct buffer output;
     struct timed_call deadline;
+    double last; /* moment at which it ends whatever is left */
 };
 
 static void leftover_end(struct leftover *g)
@@ -280,10 +294,15 @@ static void leftover_end(struct leftover *g)
     listener_descriptor_free(rt);
 }
 
+/* A drain goes on while the kernel has not delivered all. */
 static void on_leftover_deadline(struct runtime *rt, struct timed_call *c)
 {
-    (void)rt;
-    leftover_end(container_of(c, struct leftover, deadline));
+    struct leftover *g = container_of(c, struct leftover, deadline);
+    int n = 0;
+    if (clock_now() < g->last && ioctl(g->fd, SIOCOUTQ, &n) == 0 && n > 0 &&
+        timer_arm(rt, &c->timer, TIMER_CALL | TIMER_REAL, DRAIN) == 0)
+        return;
+    leftover_end(g);
 }
 
 static void on_drain(struct watch *w, int events)
@@ -335,6 +354,7 @@ static bool leave_behind(struct stream *s)
     g->rt = rt;
     g->fd = s->fd;
     g->deadline.fn = on_leftover_deadline;
+    g->last = clock_now() + LINGER;
     if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, LINGER) < 0) {
         memory_free(&rt->memory, g, sizeof *g);
         return false;
