@@ -4,6 +4,12 @@ local neap = require "neap"
 
 local tasklets = {}
 
+local function check_list(list, name)
+    if type(list) ~= "table" then
+        error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(list)), 3)
+    end
+end
+
 -- Ends all of them when the variable that holds it goes out of scope.
 local function killing(list)
     return setmetatable({}, { __close = function()
@@ -18,6 +24,7 @@ end
 ---@param limit? integer at most so many at a time; all at once by default
 ---@return any[] results the first result of each, in order; its length is `n`
 function tasklets.map(list, f, limit)
+    check_list(list, "map")
     local n = list.n or #list
     if limit and (math.type(limit) ~= "integer" or limit < 1) then
         error("bad argument #3 to 'map' (a count from 1 on)", 2)
@@ -47,6 +54,7 @@ end
 ---@return table[] outcomes for each `{ true, results... }`, `{ false, err }` or
 ---`{ nil, "timeout" }`, with `n`
 function tasklets.join_all(list, timeout)
+    check_list(list, "join_all")
     local outcomes, joiners = {}, {}
     local deadline = timeout and neap.now() + timeout
     local _ <close> = killing(joiners)
