@@ -131,7 +131,7 @@ static int insert(lua_State *L)
     struct tasklet *t = check(L, 1);
     check_runnable(L, t);
     if (t->state == TASKLET_PAUSED) {
-        list_remove(&t->link); /* of neap.run's callers, if it was one */
+        sched_leave_run(runtime_of(L), t);
         sched_append(runtime_of(L), t);
     }
     return returns_self(L);
@@ -157,7 +157,8 @@ static int run_next(lua_State *L, struct tasklet *t, bool pause_caller)
     struct tasklet *caller = wait_check_switch(L);
     if (t->state == TASKLET_READY)
         sched_remove(rt, t);
-    list_remove(&t->link);
+    else
+        sched_leave_run(rt, t);
     if (pause_caller)
         caller->state = TASKLET_PAUSED;
     else

@@ -248,13 +248,13 @@ void error_report(lua_State *L, struct tasklet *t, const char *prefix)
         lua_concat(L, 5);
     }
     if (t && t != rt->main && !list_empty(&rt->runners)) {
-        /* the innermost neap.run raises it */
+        /* the innermost neap.run raises it, before what is left in the queue */
         struct tasklet *runner = container_of(rt->runners.prev, struct tasklet, link);
         tasklet_push(L, runner);
         failure_push(L, v, lua_tostring(L, v + 1));
         tasklet_set(L, -2, SIDE_ORIGIN);
         lua_pushvalue(L, v);
-        tasklet_throw(L, runner, false);
+        tasklet_throw(L, runner, true);
     } else if (rt->on_error_ref == LUA_NOREF || (t && t == rt->main)) {
         report_to_host(L, t, v, prefix);
     } else {

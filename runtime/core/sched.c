@@ -70,11 +70,17 @@ static void resume(struct runtime *rt, struct tasklet *t)
     tasklet_release(rt, t, status);
 }
 
-void sched_return(struct runtime *rt, struct tasklet *runner)
+void sched_leave_run(struct runtime *rt, struct tasklet *t)
 {
-    list_remove(&runner->link);
-    runner->wake = WAKE_SERVED;
-    sched_append(rt, runner);
+    struct list *node, *next;
+    if (list_empty(&t->link))
+        return;
+    for (node = t->link.next; node != &rt->runners; node = next) {
+        next = node->next;
+        list_remove(node);
+        sched_append(rt, container_of(node, struct tasklet, link));
+    }
+    list_remove(&t->link);
 }
 
 /* Gives the runner the tasklet that ran on for too long, as a result. */
@@ -93,7 +99,8 @@ static void end_run(struct runtime *rt)
     if (rt->over_limit && lua_checkstack(runner->leaf, 2))
         runtime_enter(rt, give_over_limit, runner);
     rt->over_limit = NULL;
-    sched_return(rt, runner);
+    list_remove(&runner->link);
+    sched_prepend(rt, runner); /* what is left in the queue waits for the next run */
 }
 
 static long coarse_ticks(void)
@@ -112,7 +119,7 @@ static void run_queue(struct runtime *rt)
 {
     size_t owed = rt->ready_count, n = 0;
     long began = coarse_ticks();
-    while (!stopped(rt)) {
+    while (!stopped(rt)) { /* ends with an empty queue only if nobody is in neap.run */
         if ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
             end_run(rt);
         if (rt->ready_count == 0)

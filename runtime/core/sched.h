@@ -32,8 +32,9 @@ static inline void sched_remove(struct runtime *rt, struct tasklet *t)
     rt->ready_count -= !t->held;
 }
 
-/* A tasklet in neap.run goes on. */
-void sched_return(struct runtime *rt, struct tasklet *runner);
+/* Takes a tasklet that is paused out of neap.run, if it is in there: those whose run began
+** later go on too, at the end of the queue. */
+void sched_leave_run(struct runtime *rt, struct tasklet *t);
 
 /* Runs turns until nothing is left that could still do something, or rt->stop is set: then
 ** clears it and returns true. One turn: due timers, the run queue, the reactor. */
