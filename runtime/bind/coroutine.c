@@ -72,6 +72,8 @@ static int came_back(lua_State *L, lua_State *co, int status, int n, lua_KContex
     if (rt->current && rt->current->leaf == co) {
         rt->current->leaf = L;
         slice_turn(rt, L);
+        if (rt->current->thrown || rt->run_limit)
+            slice_new_leaf(L, rt->current);
     }
     return ((finish_fn *)finish)(L, co, status, n);
 }
@@ -98,6 +100,8 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
             rt->chain_stop = L;
         t->leaf = co;
         slice_turn(rt, co);
+        if (rt->run_limit)
+            slice_new_leaf(L, t);
     }
     int status = lua_resume(co, L, nargs, &n);
     if (!rt->suspending)
@@ -105,9 +109,12 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
     return came_back(L, co, status, n, (lua_KContext)finish);
 }
 
-/* Why co cannot be resumed now, or NULL. */
+/* Why co cannot be resumed now, or NULL. [E] */
 static const char *refusal(lua_State *L, lua_State *co, int nargs)
 {
+    struct tasklet *t = runtime_of(L)->current;
+    if (t && t->thrown && t->leaf == L)
+        slice_raise(L, t);
     if (*thread_word(co) & THREAD_MARKS ||
         (lua_status(co) == LUA_OK && (co == L || lua_getstack(co, 0, &(lua_Debug){0}))))
         return "cannot resume non-suspended coroutine";

@@ -233,7 +233,8 @@ static int run_all(lua_State *L)
     lua_settop(L, 1);
     if (rt->ready_count == 0)
         return 0;
-    bool owner = limit > 0 && rt->run_limit == 0;
+    /* with nobody in run a count is one whose owner was cut */
+    bool owner = limit > 0 && (rt->run_limit == 0 || list_empty(&rt->runners));
     if (owner)
         rt->run_limit = (int)limit;
     t->state = TASKLET_PAUSED;
@@ -262,6 +263,7 @@ static int throw_into(lua_State *L, struct tasklet *t, bool pending)
         tasklet_throw(L, t, false);
         return 0;
     }
+    wait_check_switch(L);
     tasklet_throw(L, t, true);
     sched_remove(rt, t);
     sched_prepend(rt, rt->current);
@@ -379,8 +381,9 @@ static int getmain(lua_State *L)
 static int switch_trap(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
+    int n = (int)luaL_optinteger(L, 1, 0);
     lua_pushinteger(L, rt->switch_trap);
-    rt->switch_trap += (int)luaL_optinteger(L, 1, 0);
+    rt->switch_trap += n;
     return 1;
 }
 

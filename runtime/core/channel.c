@@ -207,7 +207,7 @@ static bool give_way(lua_State *L, struct channel *ch, struct tasklet *partner, 
                      bool partner_first)
 {
     struct runtime *rt = runtime_of(L);
-    if (!(ch->schedule_all || partner_first) || !wait_possible(L)) {
+    if (!(ch->schedule_all || partner_first) || !wait_possible(L) || rt->current->thrown) {
         wait_wake(rt, partner, why);
         return false;
     }

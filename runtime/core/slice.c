@@ -29,12 +29,12 @@ struct held_block {
 static void restore_hook(struct runtime *rt, lua_State *L)
 {
     struct slice *s = &rt->slice;
-    if (s->saved_thread == L && s->saved_hook)
-        lua_sethook(L, s->saved_hook, s->saved_mask, s->saved_count);
-    else
+    if (s->saved_thread != L) { /* it had none; or L has got ours from the one that made it */
         lua_sethook(L, NULL, 0, 0);
+        return;
+    }
+    lua_sethook(L, s->saved_hook, s->saved_mask, s->saved_count);
     s->saved_thread = NULL;
-    s->saved_hook = NULL;
 }
 
 static int report_hold(lua_State *L)
@@ -128,9 +128,11 @@ static void on_count(lua_State *L, lua_Debug *ar)
 
 static void on_raise(lua_State *L, lua_Debug *ar)
 {
+    struct tasklet *t = runtime_of(L)->current;
     (void)ar;
     lua_sethook(L, NULL, 0, 0);
-    slice_raise(L, runtime_of(L)->current);
+    if (t && t->thrown) /* else a binding was quicker */
+        slice_raise(L, t);
 }
 
 void slice_raise(lua_State *L, struct tasklet *t)
@@ -143,13 +145,30 @@ void slice_raise(lua_State *L, struct tasklet *t)
     lua_error(L);
 }
 
+/* A hook of the script's own stays, and nothing is counted there. */
+static void count(struct runtime *rt, lua_State *leaf)
+{
+    lua_Hook hook = lua_gethook(leaf);
+    if (rt->run_limit && !list_empty(&rt->runners) && (!hook || hook == on_count))
+        lua_sethook(leaf, on_count, LUA_MASKCOUNT, rt->run_limit);
+}
+
 void slice_before(struct runtime *rt, struct tasklet *t)
 {
     if (t->thrown)
         lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);
-    else if (rt->run_limit && !list_empty(&rt->runners))
-        lua_sethook(t->leaf, on_count, LUA_MASKCOUNT, rt->run_limit);
+    else
+        count(rt, t->leaf);
     t->cut = false;
+}
+
+void slice_new_leaf(lua_State *L, struct tasklet *t)
+{
+    struct runtime *rt = runtime_of(L);
+    if (t->thrown)
+        slice_raise(L, t);
+    if (lua_gethook(t->leaf) != on_count)
+        count(rt, t->leaf);
 }
 
 void slice_after(struct runtime *rt, struct tasklet *t)
@@ -174,10 +193,15 @@ static void cut_in(struct runtime *rt)
     membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     lua_State *L = atomic_load(&s->leaf);
     if (L && lua_gethook(L) != on_time) {
-        s->saved_hook = lua_gethook(L);
-        s->saved_mask = lua_gethookmask(L);
-        s->saved_count = lua_gethookcount(L);
-        s->saved_thread = L;
+        lua_Hook hook = lua_gethook(L);
+        if (hook) {
+            s->saved_hook = hook;
+            s->saved_mask = lua_gethookmask(L);
+            s->saved_count = lua_gethookcount(L);
+            s->saved_thread = L;
+        } else if (s->saved_thread == L) {
+            s->saved_thread = NULL;
+        }
         lua_sethook(L, on_time, LUA_MASKCOUNT, 1);
     }
     atomic_store(&s->busy, false);

@@ -42,6 +42,10 @@ void slice_before(struct runtime *rt, struct tasklet *t);
 /* t has stopped: takes that hook off again. */
 void slice_after(struct runtime *rt, struct tasklet *t);
 
+/* t, which runs in L, goes into one of its own coroutines or comes back from one, and
+** something is to be raised in it, or its instructions are counted. [E] */
+void slice_new_leaf(lua_State *L, struct tasklet *t);
+
 /* Raises what was thrown into the running tasklet while a hook had cut it. [E] */
 void slice_raise(lua_State *L, struct tasklet *t);
 

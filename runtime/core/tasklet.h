@@ -84,7 +84,8 @@ static inline bool wait_possible(lua_State *L)
 static inline struct tasklet *wait_check_switch(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    return wait_possible(L) && !rt->switch_trap ? rt->current : wait_refuse(L);
+    return wait_possible(L) && !rt->switch_trap && !rt->current->thrown ? rt->current
+                                                                        : wait_refuse(L);
 }
 
 /* The running tasklet, if it may block in L; else raises why not, with nothing armed. [E] */
