@@ -554,3 +554,18 @@ describe("the program's exit status", function()
         end
     end)
 end)
+
+describe("an error that was never raised elsewhere", function()
+    it("is reported as it is", function()
+        record.unhandled(function(errors)
+            local d = deferred()
+            local t = spawn(function() d:wait() end)
+            schedule()
+            t:kill() -- cancels it
+            spawn(function() d:wait() end)
+            schedule()
+            assert.equal(1, #errors)
+            assert.equal("cancelled", tostring(errors[1].value))
+        end)
+    end)
+end)

@@ -152,9 +152,10 @@ static void append_origin(lua_State *L)
         if (lua_rawequal(L, -1, 1)) {
             lua_pushvalue(L, trace);
             lua_pushliteral(L, "\nraised first:\n");
-            lua_getfield(L, trace + 2, "traceback");
-            lua_concat(L, 3);
-            lua_replace(L, trace);
+            if (lua_getfield(L, trace + 2, "traceback") == LUA_TSTRING) { /* raised at all */
+                lua_concat(L, 3);
+                lua_replace(L, trace);
+            }
         }
     }
     lua_settop(L, trace);
