@@ -84,8 +84,8 @@ describe("neap.run", function()
     end)
 
     it("woken by hand it returns early, and so do those inside it", function()
-        local log, outer = record.log(), nil
-        outer = spawn(function()
+        local log = record.log()
+        local outer = spawn(function()
             spawn(function()
                 neap.run()
                 log "inner"

@@ -302,11 +302,11 @@ describe("a cut tasklet", function()
         local slices <close> = preempting(0.0005)
         for _ = 1, 40 do
             local t = spawn(function()
-                local generator = coroutine.wrap(function()
+                local numbers = coroutine.wrap(function()
                     for i = 1, math.huge do coroutine.yield(i) end
                 end)
                 while true do
-                    generator()
+                    numbers()
                     coroutine.wrap(function() return 1 end)()
                 end
             end)

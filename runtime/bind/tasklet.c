@@ -566,7 +566,7 @@ static void get_group(lua_State *L, void *t)
 
 static void set_group(lua_State *L, void *t)
 {
-    (void)t;
+    group_leave(L, t);
     tasklet_set(L, 1, SIDE_GROUP);
     ((struct tasklet *)t)->side->grouped = !lua_isnil(L, 3);
 }

@@ -102,3 +102,17 @@ int group_hold(lua_State *L, int i, bool on)
     }
     return n;
 }
+
+void group_leave(lua_State *L, struct tasklet *t)
+{
+    struct runtime *rt = runtime_of(L);
+    if (!t->held)
+        return;
+    release(L, rt, t);
+    bool ready = t->state == TASKLET_READY;
+    if (ready)
+        sched_remove(rt, t);
+    t->held = false;
+    if (ready)
+        sched_append(rt, t);
+}

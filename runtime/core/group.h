@@ -13,4 +13,7 @@ int group_kill(lua_State *L, int i);
 ** left; or releases it, in the order in which they were woken. How many. [E] */
 int group_hold(lua_State *L, int i, bool on);
 
+/* t leaves its group: it is held no more. [E] */
+void group_leave(lua_State *L, struct tasklet *t);
+
 #endif

@@ -274,6 +274,7 @@ static void settle(lua_State *L, int self, bool ok, int first)
 static void mark_dead(struct runtime *rt, struct tasklet *t, bool ok)
 {
     t->state = TASKLET_DEAD;
+    t->held = false;
     list_remove(&t->all);
     rt->tasklet_count--;
     if (t == rt->main)
