@@ -715,3 +715,99 @@ describe("iteration", function()
         assert.same({ 1, 2, 3, 4, 5, 6 }, got)
     end)
 end)
+
+describe("send_sequence", function()
+    -- What comes out of the channel, and what send_sequence then gives.
+    local function through(...)
+        local ch, got = channel(), record.log()
+        local t = spawn(ch.send_sequence, ch, ...)
+        local result
+        spawn(function()
+            result = table.pack(t:join())
+            ch:close()
+        end):run()
+        for v in ch do got(tostring(v)) end
+        schedule()
+        return tostring(got), result
+    end
+
+    it("sends each of a list, and gives how many", function()
+        local got, result = through { 1, 2, "x" }
+        assert.equal("1 2 x", got)
+        assert.same({ true, 3, n = 2 }, result)
+        assert.equal(0, channel():send_sequence {})
+    end)
+
+    it("takes an iterator, with its state", function()
+        assert.equal("a b", (through(string.gmatch("a b", "%a"))))
+        local got, result = through(next, { 5 })
+        assert.equal("1", got)
+        assert.same({ true, 1, n = 2 }, result)
+        local n = 0
+        assert.equal("1 2 3", (through(setmetatable({}, { __call = function()
+            n = n + 1
+            return n <= 3 and n or nil
+        end }))))
+    end)
+
+    it("the iterator may wait, and be a channel", function()
+        local from = channel()
+        spawn(function()
+            for i = 1, 3 do
+                sleep(0)
+                from:send(i)
+            end
+            from:close()
+        end)
+        assert.equal("1 2 3", (through(from)))
+    end)
+
+    it("an error of the iterator comes after what was sent", function()
+        local n = 0
+        local got, result = through(function()
+            n = n + 1
+            if n == 3 then error("of the iterator", 0) end
+            return n
+        end)
+        assert.equal("1 2", got)
+        assert.same({ false, "of the iterator", n = 2 }, result)
+    end)
+
+    it("killed in the middle leaves the queue", function()
+        local ch = channel()
+        local t = spawn(ch.send_sequence, ch, { 1, 2, 3 })
+        schedule()
+        assert.equal(1, ch:receive())
+        schedule()
+        assert.equal(1, ch.balance)
+        t:kill()
+        assert.equal(0, ch.balance)
+    end)
+
+    it("fills a buffer without waiting", function()
+        local ch = channel(3)
+        assert.equal(3, ch:send_sequence { 1, 2, 3 })
+        assert.equal(3, #ch)
+    end)
+
+    it("wants a list or a function", function()
+        for _, wrong in ipairs { 1, "x", false } do
+            assert.has_error(function() channel():send_sequence(wrong) end)
+        end
+        assert.has_error(function() channel():send_sequence() end)
+    end)
+
+    it("100,000", function()
+        local ch, sum = channel(), 0
+        spawn(function()
+            local i = 0
+            ch:send_sequence(function()
+                i = i + 1
+                return i <= 100000 and i or nil
+            end)
+            ch:close()
+        end)
+        for v in ch do sum = sum + v end
+        assert.equal(100000 * 100001 // 2, sum)
+    end)
+end)

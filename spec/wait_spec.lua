@@ -16,7 +16,7 @@ local TIME = 0.02 -- seconds of the timeouts below: more than a busy machine los
 -- What can be waited for with a timeout, and how it is served. Each gives:
 -- wait(seconds), serve(), what a served wait gives, what one out of time gives.
 local function raced()
-    local ch, d, gate = channel(), deferred(), channel()
+    local ch, d, gate, second = channel(), deferred(), channel(), channel()
     local t = spawn(function() return gate:receive() end)
     t:run()
     return {
@@ -32,13 +32,17 @@ local function raced()
             function(s) return t:join(s) end, function() gate:try_send("value") end,
             { true, "value" }, { nil, "timeout" },
         },
+        select = {
+            function(s) return neap.select({ channel(), second }, s) end,
+            function() second:try_send("value") end, { 2, "value" }, { nil, "timeout" },
+        },
     }, function()
         t:kill()
         return ch, d
     end
 end
 
-local KINDS = { "receive", "block_on", "join" }
+local KINDS = { "receive", "block_on", "join", "select" }
 
 -- Waits in a tasklet of its own; `got` becomes what the wait gave.
 local function waiting(wait, seconds)
