@@ -339,11 +339,11 @@ describe("the model", function()
 
     for _ = 1, math.ceil(SECONDS / ONE_IT) do
         it(("for %g s"):format(math.min(ONE_IT, SECONDS)), function()
-            local stop = os.clock() + math.min(ONE_IT, SECONDS)
+            local stop = os.time() + math.min(ONE_IT, SECONDS) -- neap's clock stands meanwhile
             repeat
                 try(seed)
                 seed = seed + 1
-            until os.clock() > stop
+            until os.time() >= stop
         end)
     end
 end)
