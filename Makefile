@@ -83,7 +83,7 @@ test: deps-test
 
 asan stress: deps-test
 	@$(MAKE) --no-print-directory build/$@/neap
-	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 busted --lua=build/$@/neap spec
+	SPEC_MISCHIEF=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 busted --lua=build/$@/neap spec
 
 check: deps-test deps-lint
 	@MAKE="$(MAKE)" sh spec/check.sh

@@ -9,6 +9,28 @@ local lfs = require "lfs"
 local DEADLINE = tonumber(os.getenv("SPEC_DEADLINE")) or 30 -- seconds of one `it`
 local SETTLE = 2 -- seconds in which what was closed may go
 
+-- Under SPEC_MISCHIEF every spec runs beside an object whose finalizer, at each collection,
+-- sends, receives, fires, kills, spawns, and tries to wait.
+local function mischief()
+    local ch, killed = channel(1), tasklet(function() end)
+    local function arm()
+        setmetatable({}, { __gc = function()
+            ch:try_send(1)
+            ch:try_receive()
+            local d = deferred()
+            d:add_callback(function() end)
+            d:callback()
+            killed:kill()
+            killed = tasklet(function() end)
+            if pcall(sleep, 0) then error("a finalizer waited") end
+            arm()
+        end })
+    end
+    arm()
+end
+
+if os.getenv("SPEC_MISCHIEF") then mischief() end
+
 local function descriptors()
     local n = 0
     for _ in lfs.dir("/proc/self/fd") do n = n + 1 end
