@@ -1,6 +1,6 @@
 /* require "neap.host": what a program around neap needs beyond neap.h. */
 #include "bind/bind.h"
-#include "core/tasklet.h"
+#include "core/slice.h"
 
 /* set_main(): the running tasklet is the program's main one */
 static int set_main(lua_State *L)
@@ -47,6 +47,19 @@ static int blocked(lua_State *L)
     return 1;
 }
 
+/* set_interrupt(f): f, a light userdata that is a void (*)(void), interrupts the thread that
+** runs this runtime; may be called by another one. Two light userdata: a void (*)(void *)
+** that the thread is to call when it is interrupted, from a signal handler, and its argument */
+static int set_interrupt(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
+    rt->slice.interrupt = (void (*)(void))lua_touserdata(L, 1);
+    lua_pushlightuserdata(L, (void *)slice_cut_in);
+    lua_pushlightuserdata(L, rt);
+    return 2;
+}
+
 /* stats(): figures: tasks, ready, timers, watches, outside (waits that the world outside can
 ** end), mem (bytes), resumes, fails */
 static int stats(lua_State *L)
@@ -76,8 +89,8 @@ static int stats(lua_State *L)
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"set_main", set_main}, {"deadlock", deadlock}, {"blocked", blocked},
-        {"stats", stats},       {NULL, NULL},
+        {"set_main", set_main}, {"deadlock", deadlock},           {"blocked", blocked},
+        {"stats", stats},       {"set_interrupt", set_interrupt}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     return 1;

@@ -153,6 +153,7 @@ int bind_open_net(lua_State *L)
     static const luaL_Reg functions[] = {
         {"listen", net_listen}, {"connect", net_connect}, {NULL, NULL}};
     runtime_of(L)->close_net = stream_close_all;
+    runtime_of(L)->cut_net = stream_cut;
     net_open_streams(L);
     net_open_listeners(L);
     luaL_newlib(L, functions);

@@ -387,13 +387,15 @@ enum { MAX_NESTING = 100 };
 
 /* Copies a string, a number, or a table of such, to `to` (NULL: only measures it). How
 ** many bytes. */
-static size_t copy_piece(lua_State *L, int i, char *to, int nesting)
+static size_t copy_piece(lua_State *L, int i, char *to, const char *end, int nesting)
 {
     size_t n, total = 0;
     if (lua_type(L, i) != LUA_TTABLE) {
         luaL_argexpected(L, lua_isstring(L, i), 2, "string or table of strings");
         lua_pushvalue(L, i); /* a number in a table must stay one */
         const char *p = lua_tolstring(L, -1, &n);
+        /* to make a number's text may collect, and a finalizer change the table */
+        luaL_argcheck(L, !to || n <= (size_t)(end - to), 2, "changed while it is written");
         if (to)
             memcpy(to, p, n);
         lua_pop(L, 1);
@@ -404,7 +406,7 @@ static size_t copy_piece(lua_State *L, int i, char *to, int nesting)
     lua_Integer count = (lua_Integer)lua_rawlen(L, i);
     for (lua_Integer k = 1; k <= count; k++) {
         lua_rawgeti(L, i, k);
-        total += copy_piece(L, lua_gettop(L), to ? to + total : NULL, nesting + 1);
+        total += copy_piece(L, lua_gettop(L), to ? to + total : NULL, end, nesting + 1);
         lua_pop(L, 1);
     }
     return total;
@@ -422,11 +424,11 @@ static void join_pieces(lua_State *L)
     size_t total = 0;
     luaL_Buffer b;
     for (int i = 2; i <= top; i++)
-        total += copy_piece(L, i, NULL, 0);
-    char *to = luaL_buffinitsize(L, &b, total);
+        total += copy_piece(L, i, NULL, NULL, 0);
+    char *start = luaL_buffinitsize(L, &b, total), *to = start;
     for (int i = 2; i <= top; i++)
-        to += copy_piece(L, i, to, 0);
-    luaL_pushresultsize(&b, total);
+        to += copy_piece(L, i, to, start + total, 0);
+    luaL_pushresultsize(&b, (size_t)(to - start));
     lua_replace(L, 2);
     lua_settop(L, 2);
 }

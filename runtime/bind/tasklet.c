@@ -419,9 +419,16 @@ static int set_channel_callback(lua_State *L)
     return set_callback(L, &runtime_of(L)->on_channel_ref);
 }
 
+static void check_interrupt(lua_State *L)
+{
+    if (!lua_isnoneornil(L, 1) && !runtime_of(L)->slice.interrupt)
+        luaL_error(L, "this host cannot interrupt a running tasklet");
+}
+
 /* preempt([seconds]): time slices for pure Lua; nil: off */
 static int preempt(lua_State *L)
 {
+    check_interrupt(L);
     slice_set(runtime_of(L), wait_timeout(L, 1));
     return 0;
 }
@@ -429,6 +436,7 @@ static int preempt(lua_State *L)
 /* watchdog([seconds]): reports a tasklet that holds on longer; nil: off */
 static int watchdog(lua_State *L)
 {
+    check_interrupt(L);
     slice_set_watchdog(runtime_of(L), wait_timeout(L, 1));
     return 0;
 }

@@ -492,11 +492,22 @@ void deferred_cancel(lua_State *L, int i)
 {
     struct deferred *d = lua_touserdata(L, i);
     i = lua_absindex(L, i);
-    if (d->called) {
-        if (!d->waits)
-            return;
-        get(L, i, LINK);
-        deferred_cancel(L, lua_gettop(L));
+    if (d->called) { /* the innermost one that it waits for; a ring of them has none */
+        struct deferred *hare = d;
+        luaL_checkstack(L, 4, NULL);
+        lua_pushvalue(L, i);
+        for (uint32_t n = 1, power = 1; hare->called; n++) {
+            if (!hare->waits)
+                return;
+            get(L, -1, LINK);
+            lua_replace(L, -2);
+            hare = lua_touserdata(L, -1);
+            if (hare == d)
+                return;
+            if (n == power)
+                d = hare, power *= 2, n = 0; /* Brent's */
+        }
+        deferred_cancel(L, -1);
         lua_pop(L, 1);
         return;
     }

@@ -4,7 +4,17 @@
 
 #include <string.h>
 
-/* __index(object, key): a method, or a property. Upvalues: methods, properties, name. */
+/* The object at 1, of the kind at upvalue `kind`; a script may call this with anything. */
+static void *self(lua_State *L, int kind, int name)
+{
+    struct object *o = lua_touserdata(L, 1);
+    if (lua_type(L, 1) != LUA_TUSERDATA || lua_rawlen(L, 1) < sizeof *o ||
+        o->kind != lua_touserdata(L, lua_upvalueindex(kind)))
+        luaL_typeerror(L, 1, lua_tostring(L, lua_upvalueindex(name)));
+    return o;
+}
+
+/* __index(object, key): a method, or a property. Upvalues: methods, properties, name, kind. */
 static int index_object(lua_State *L)
 {
     lua_pushvalue(L, 2);
@@ -14,7 +24,7 @@ static int index_object(lua_State *L)
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
     for (; key && p && p->name; p++) {
         if (strcmp(p->name, key) == 0) {
-            p->get(L, lua_touserdata(L, 1));
+            p->get(L, self(L, 4, 3));
             return 1;
         }
     }
@@ -22,14 +32,14 @@ static int index_object(lua_State *L)
                       luaL_tolstring(L, 2, NULL));
 }
 
-/* __newindex(object, key, value): a settable property. Upvalues: properties, name. */
+/* __newindex(object, key, value): a settable property. Upvalues: properties, name, kind. */
 static int set_object(lua_State *L)
 {
     const struct object_property *p = lua_touserdata(L, lua_upvalueindex(1));
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
     for (; key && p && p->name; p++) {
         if (p->set && strcmp(p->name, key) == 0) {
-            p->set(L, lua_touserdata(L, 1));
+            p->set(L, self(L, 3, 2));
             return 0;
         }
     }
@@ -50,11 +60,13 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
         luaL_setfuncs(L, c->methods, 0);
         lua_pushlightuserdata(L, (void *)c->properties);
         lua_pushstring(L, c->name);
-        lua_pushcclosure(L, index_object, 3);
+        lua_pushlightuserdata(L, &rt->kinds[kind]);
+        lua_pushcclosure(L, index_object, 4);
         lua_setfield(L, -2, "__index");
         lua_pushlightuserdata(L, (void *)c->properties);
         lua_pushstring(L, c->name);
-        lua_pushcclosure(L, set_object, 2);
+        lua_pushlightuserdata(L, &rt->kinds[kind]);
+        lua_pushcclosure(L, set_object, 3);
         lua_setfield(L, -2, "__newindex");
     }
     rt->kinds[kind].ref = luaL_ref(L, LUA_REGISTRYINDEX);

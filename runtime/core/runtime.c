@@ -25,9 +25,6 @@ static void *lua_memory(void *ud, void *p, size_t old, size_t n)
 {
     if (stress_refuses(p, old))
         return NULL;
-    struct runtime *rt = container_of((struct memory *)ud, struct runtime, memory);
-    if (n == 0 && p && slice_at_work(rt) && slice_holds_free(rt, p, old))
-        return NULL;
     return memory_resize(ud, p, p ? old : 0, n); /* for a new block Lua gives a type there */
 }
 
@@ -43,9 +40,22 @@ static int ref_table(lua_State *L, const char *mode)
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* os.exit may close the state under a running tasklet: nothing must cut in on it then. */
+static int closing(lua_State *L)
+{
+    slice_close(runtime_of(L));
+    return 0;
+}
+
 static int open(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
+    lua_newuserdatauv(L, 0, 0);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, closing);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    luaL_ref(L, LUA_REGISTRYINDEX);
     rt->threads_ref = ref_table(L, NULL);
     rt->sides_ref = ref_table(L, "k");
     rt->unhandled_ref = ref_table(L, NULL);

@@ -37,8 +37,7 @@ struct slice {
     _Atomic(lua_State *) leaf; /* the Lua thread that runs; NULL: none */
     _Atomic uint64_t turn;     /* runtime.resumes at the thread's last look, */
     _Atomic double began;      /* and when it first saw that one */
-    atomic_bool busy;          /* the thread walks CallInfos: nothing they could be is freed */
-    struct held_block *held;   /* what was to be freed meanwhile */
+    void (*interrupt)(void);   /* the host's: interrupts the owner's thread; NULL: it cannot */
     lua_Hook saved_hook;       /* the script's own, on saved_thread */
     int saved_mask, saved_count;
     lua_State *saved_thread;
@@ -120,6 +119,7 @@ struct runtime {
     struct list streams, lingering;        /* open ones; closed ones with output left */
     struct list starved;                   /* listeners out of descriptors */
     void (*close_net)(struct runtime *rt); /* ends what is left there; NULL: never opened */
+    void (*cut_net)(struct runtime *rt, struct tasklet *t); /* t is cut: its turns go on */
 
     struct slice slice;
 

@@ -41,8 +41,6 @@ static int tell_switch(lua_State *L)
 static void resume(struct runtime *rt, struct tasklet *t)
 {
     int nargs = t->started ? 0 : lua_gettop(t->thread) - 1, n;
-    if (rt->on_switch_ref != LUA_NOREF)
-        runtime_enter(rt, tell_switch, t);
     if (t->cut || rt->run_limit)
         slice_before(rt, t);
     t->started = true;
@@ -52,6 +50,8 @@ static void resume(struct runtime *rt, struct tasklet *t)
                           atomic_load_explicit(&rt->resumes, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     slice_turn(rt, t->leaf);
+    if (rt->slice.shortest < HUGE_VAL && sched_busy(rt)) /* t is not alone */
+        slice_awake(rt);
     rt->burst = 0;
     int status = lua_resume(t->thread, rt->L, nargs, &n);
     slice_turn(rt, NULL);
@@ -125,9 +125,13 @@ static void run_queue(struct runtime *rt)
         if (rt->ready_count == 0)
             break;
         struct tasklet *t = container_of(rt->ready.next, struct tasklet, link);
+        if (rt->on_switch_ref != LUA_NOREF) {
+            runtime_enter(rt, tell_switch, t);
+            if (list_empty(&rt->ready) ||
+                container_of(rt->ready.next, struct tasklet, link) != t)
+                continue; /* the callback has killed or moved it */
+        }
         sched_remove(rt, t);
-        if (rt->slice.shortest < HUGE_VAL && sched_busy(rt)) /* t is not alone */
-            slice_awake(rt);
         resume(rt, t);
         if (++n >= owed && rt->ready_count > 0 && /* else neap.run's callers come first */
             (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))

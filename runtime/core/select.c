@@ -96,7 +96,9 @@ static int push_values(lua_State *L, int i)
     lua_getfield(L, i, "n");
     lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : (lua_Integer)lua_rawlen(L, i);
     lua_pop(L, 1);
-    luaL_checkstack(L, (int)n + 4, "too many values");
+    if (n > INT32_MAX / 2)
+        luaL_error(L, "too many values");
+    luaL_checkstack(L, n > 0 ? (int)n + 4 : 4, "too many values");
     for (lua_Integer v = 2; v <= n; v++)
         lua_rawgeti(L, i, v);
     return n > 1 ? (int)n - 1 : 0;

@@ -15,14 +15,6 @@
 /* A hook that finds that it cannot cut here tries again after so many instructions. */
 enum { TRY_AGAIN = 1000 };
 
-/* CallInfos and threads are larger; smaller blocks are never walked by lua_sethook. */
-enum { WALKED = 64 };
-
-struct held_block {
-    struct held_block *next;
-    size_t size;
-};
-
 /* ---- in the owner's thread: the hook ---- */
 
 /* Puts back the hook that the script had on L, or none. */
@@ -185,26 +177,23 @@ static void membarrier(int command)
     syscall(SYS_membarrier, command, 0, 0);
 }
 
-/* Sets the hook on the Lua thread that runs. */
-static void cut_in(struct runtime *rt)
+void slice_cut_in(void *runtime)
 {
+    struct runtime *rt = runtime;
     struct slice *s = &rt->slice;
-    atomic_store(&s->busy, true);
-    membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    lua_State *L = atomic_load(&s->leaf);
-    if (L && lua_gethook(L) != on_time) {
-        lua_Hook hook = lua_gethook(L);
-        if (hook) {
-            s->saved_hook = hook;
-            s->saved_mask = lua_gethookmask(L);
-            s->saved_count = lua_gethookcount(L);
-            s->saved_thread = L;
-        } else if (s->saved_thread == L) {
-            s->saved_thread = NULL;
-        }
-        lua_sethook(L, on_time, LUA_MASKCOUNT, 1);
+    lua_State *L = atomic_load_explicit(&s->leaf, memory_order_relaxed);
+    if (!L || lua_gethook(L) == on_time)
+        return;
+    lua_Hook hook = lua_gethook(L);
+    if (hook) {
+        s->saved_hook = hook;
+        s->saved_mask = lua_gethookmask(L);
+        s->saved_count = lua_gethookcount(L);
+        s->saved_thread = L;
+    } else if (s->saved_thread == L) {
+        s->saved_thread = NULL;
     }
-    atomic_store(&s->busy, false);
+    lua_sethook(L, on_time, LUA_MASKCOUNT, 1);
 }
 
 static struct timespec in(double seconds)
@@ -244,8 +233,11 @@ static void *look(void *arg)
             atomic_store(&s->turn, turn);
         } else if (!running) {
             s->asleep = true;
+            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); /* a turn that begins now sees it, */
+            if (atomic_load(&s->leaf))                    /* or is seen here */
+                s->asleep = false;
         } else if (clock_now() - atomic_load(&s->began) >= s->shortest) {
-            cut_in(rt);
+            s->interrupt();
         }
     }
     pthread_mutex_unlock(&s->lock);
@@ -312,31 +304,10 @@ void slice_set_watchdog(struct runtime *rt, double seconds)
     changed(rt);
 }
 
-/* ---- memory ---- */
-
-bool slice_holds_free(struct runtime *rt, void *p, size_t n)
-{
-    struct slice *s = &rt->slice;
-    if (!atomic_load_explicit(&s->busy, memory_order_acquire)) {
-        while (s->held) {
-            struct held_block *b = s->held;
-            s->held = b->next;
-            memory_resize(&rt->memory, b, b->size, 0);
-        }
-        return false;
-    }
-    if (n < WALKED)
-        return false;
-    struct held_block *b = p;
-    b->size = n;
-    b->next = s->held;
-    s->held = b;
-    return true;
-}
-
 void slice_close(struct runtime *rt)
 {
     struct slice *s = &rt->slice;
+    slice_turn(rt, NULL);
     if (s->started) {
         pthread_mutex_lock(&s->lock);
         s->quit = true;
@@ -347,5 +318,5 @@ void slice_close(struct runtime *rt)
         pthread_mutex_destroy(&s->lock);
         s->started = false;
     }
-    slice_holds_free(rt, NULL, 0);
+    s->shortest = HUGE_VAL;
 }

@@ -2,10 +2,11 @@
 ** instruction count of neap.run.
 **
 ** No hook stands while nothing is over time. A thread of its own, started on use and asleep
-** while the loop is, looks whether the same turn still runs; only then it sets a count
-** hook on the running Lua thread. lua_sethook walks that thread's CallInfos, so while it
-** does (`busy`) the owner frees nothing that it could meet: see slice_holds_free.
-** The hook itself runs on the owner's thread, between two instructions. */
+** while the loop is, looks whether the same turn still runs; only then it interrupts the
+** owner's thread, which sets a count hook on the running Lua thread. It takes the host to
+** interrupt a thread, by a signal that is the host's own: without one there are no slices.
+** (lua_sethook from another thread is no way: it writes into CallInfos that the owner
+** reuses for C functions meanwhile, where the same bytes are the pending message handler.) */
 #ifndef CORE_SLICE_H
 #define CORE_SLICE_H
 
@@ -49,15 +50,11 @@ void slice_new_leaf(lua_State *L, struct tasklet *t);
 /* Raises what was thrown into the running tasklet while a hook had cut it. [E] */
 void slice_raise(lua_State *L, struct tasklet *t);
 
-/* The allocator asks, before a free, whether the thread is or was at work; then, whether
-** the block must not be freed now: it has been kept, and is freed later. */
-static inline bool slice_at_work(struct runtime *rt)
-{
-    return atomic_load_explicit(&rt->slice.busy, memory_order_acquire) || rt->slice.held;
-}
+/* What the host's signal handler calls, on the owner's thread, with the runtime: sets the
+** hook on the Lua thread that runs, if one does. Async-signal-safe. */
+void slice_cut_in(void *runtime);
 
-bool slice_holds_free(struct runtime *rt, void *p, size_t n);
-
+/* Ends the thread; nothing interrupts any more. */
 void slice_close(struct runtime *rt);
 
 #endif

@@ -389,6 +389,8 @@ static int cut(lua_State *L)
 void tasklet_cut(struct runtime *rt, struct tasklet *t)
 {
     detach(rt, t);
+    if (rt->cut_net && !rt->closing)
+        rt->cut_net(rt, t);
     struct idle_thread th = {t->thread, t->place};
     bool keep = !t->exposed;
     mark_dead(rt, t, false); /* from here on it may be collected */

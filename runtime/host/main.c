@@ -3,6 +3,9 @@
 #include "lualib.h"
 #include "neap.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -227,6 +230,42 @@ static int steps(lua_State *L, int status, lua_KContext step)
     }
 }
 
+/* ---- the signal that cuts in on a tasklet which holds on ---- */
+
+static struct {
+    pthread_t thread;
+    void (*cut_in)(void *runtime);
+    void *runtime;
+} interrupt;
+
+static void on_signal(int signal)
+{
+    int saved = errno;
+    (void)signal;
+    interrupt.cut_in(interrupt.runtime);
+    errno = saved;
+}
+
+static void interrupt_thread(void)
+{
+    pthread_kill(interrupt.thread, SIGURG);
+}
+
+/* SIGURG: nobody else uses it, and where it is not handled it does nothing. On the top of the
+** stack is neap.host. */
+static void lend_signal(lua_State *L)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    interrupt.thread = pthread_self();
+    lua_getfield(L, -1, "set_interrupt");
+    lua_pushlightuserdata(L, (void *)interrupt_thread);
+    lua_call(L, 1, 2);
+    interrupt.cut_in = (void (*)(void *))lua_touserdata(L, -2);
+    interrupt.runtime = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    sigaction(SIGURG, &action, NULL);
+}
+
 static int main_tasklet(lua_State *L)
 {
     struct program *p = lua_touserdata(L, 1);
@@ -235,6 +274,7 @@ static int main_tasklet(lua_State *L)
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "set_main");
     lua_call(L, 0, 0);
+    lend_signal(L);
     lua_getglobal(L, "neap");
     lua_getfield(L, -1, "watchdog");
     lua_pushnumber(L, WATCHDOG);

@@ -65,6 +65,19 @@ void turn_give(struct runtime *rt, struct turn *t)
         wait_wake(rt, next, WAKE_SERVED);
 }
 
+void stream_cut(struct runtime *rt, struct tasklet *t)
+{
+    struct list *node;
+    list_each(node, &rt->streams)
+    {
+        struct stream *s = container_of(node, struct stream, all);
+        if (s->reading.owner == t)
+            turn_give(rt, &s->reading);
+        if (s->writing.owner == t)
+            turn_give(rt, &s->writing);
+    }
+}
+
 static void wake_one(struct runtime *rt, struct wait_queue *q)
 {
     struct tasklet *t = wait_first(q);
@@ -132,7 +145,9 @@ int stream_unread(struct stream *s, const char *p, size_t n)
     if (s->rt->held_for == s)
         release_shared(s->rt);
     s->scanned = 0;
-    return buffer_prepend(&s->input, &s->rt->memory, p, n);
+    int r = buffer_prepend(&s->input, &s->rt->memory, p, n);
+    wake_one(s->rt, &s->reader); /* it may be what somebody waits for */
+    return r;
 }
 
 int stream_fill(struct stream *s)

@@ -71,6 +71,9 @@ int stream_shutdown(struct stream *s);
 ** for at most LINGER seconds. Twice is harmless. */
 void stream_close(struct stream *s);
 
+/* A tasklet that is cut gives its turns to the next. */
+void stream_cut(struct runtime *rt, struct tasklet *t);
+
 /* The end of a direction's operation: the next in turn goes on. */
 void turn_give(struct runtime *rt, struct turn *t);
 
