@@ -298,6 +298,39 @@ describe("a cut tasklet", function()
         end)
     end
 
+    -- A count of neap.run cuts at each instruction in turn.
+    it("is killed before each of its instructions, in time", function()
+        local closed, steps, inner = 0, 0, 0
+        local setmetatable, coroutine, math = setmetatable, coroutine, math -- no look-ups
+        local function hog()
+            local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+            local numbers = coroutine.wrap(function()
+                for i = 1, math.huge do
+                    for _ = 1, inner do steps = steps + 0 end
+                    coroutine.yield(i)
+                end
+            end)
+            while true do
+                numbers()
+                for _ = 1, 3 do steps = steps + 1 end
+                coroutine.wrap(function() return math.abs(1) end)()
+                for _ = 1, 3 do steps = steps + 1 end
+                coroutine.resume(coroutine.create(function() coroutine.yield() end))
+                for _ = 1, 3 do steps = steps + 1 end
+            end
+        end
+        for n = 1, 300 do
+            inner = n % 2 * 30 -- most of the work is here, or there
+            local t = spawn(hog)
+            assert.equal(t, neap.run(n))
+            local begun, before = closed, steps
+            t:kill()
+            assert.is_true(steps <= before + 1)
+            assert.is_false(t.alive)
+            assert.is_true(n < 20 or closed == begun + 1)
+        end
+    end)
+
     it("is killed wherever it is in a coroutine", function()
         local slices <close> = preempting(0.0005)
         for _ = 1, 40 do
@@ -328,11 +361,9 @@ describe("a cut tasklet", function()
             repeat n = n + 1
             until os.clock() > stop
             local f, mask
-            for _ = 1, 20 do -- one that cuts in just now shows its own
-                f, mask = debug.gethook()
-                if f == hook then break end
-            end
-            hooked = f == hook and mask == "l" and lines >= n
+            repeat f, mask = debug.gethook() -- one that cuts in just now shows its own
+            until f == hook or os.clock() > stop + 1
+            hooked = f == hook and mask == "l" and lines > n / 10
             debug.sethook()
         end)
         local turns = 0

@@ -182,17 +182,18 @@ void slice_cut_in(void *runtime)
     struct runtime *rt = runtime;
     struct slice *s = &rt->slice;
     lua_State *L = atomic_load_explicit(&s->leaf, memory_order_relaxed);
-    if (!L || lua_gethook(L) == on_time)
+    if (!L)
         return;
     lua_Hook hook = lua_gethook(L);
-    if (hook) {
+    if (hook && hook != on_time) {
         s->saved_hook = hook;
         s->saved_mask = lua_gethookmask(L);
         s->saved_count = lua_gethookcount(L);
         s->saved_thread = L;
-    } else if (s->saved_thread == L) {
+    } else if (!hook && s->saved_thread == L) {
         s->saved_thread = NULL;
     }
+    /* again, if it was set and has not run: between two steps of the VM it is missed */
     lua_sethook(L, on_time, LUA_MASKCOUNT, 1);
 }
 
