@@ -29,22 +29,26 @@ function tasklets.map(list, f, limit)
     if limit and (math.type(limit) ~= "integer" or limit < 1) then
         error("bad argument #3 to 'map' (a count from 1 on)", 2)
     end
-    local results, workers, next_index = { n = n }, {}, 1
-    local function work()
+    local results, workers, next_index, failed = { n = n }, {}, 1, neap.channel(1)
+    local function take()
         while next_index <= n do
             local i = next_index
             next_index = i + 1
             results[i] = f(list[i], i)
         end
     end
+    local function work()
+        local ok, err = neap.pcall(take)
+        if not ok then failed:try_send(err) end
+    end
     local _ <close> = killing(workers)
     for i = 1, math.min(limit or n, n) do workers[i] = neap.spawn(work) end
-    local waiting = table.move(workers, 1, #workers, 1, {})
-    while #waiting > 0 do
-        local which, ok, err = neap.select(waiting)
-        if not ok then error(err, 0) end
-        table.remove(waiting, which)
+    for _, worker in ipairs(workers) do
+        local which, err = neap.select { failed, worker }
+        if which == 1 then error(err, 0) end
     end
+    local some, err = failed:try_receive()
+    if some then error(err, 0) end
     return results
 end
 

@@ -24,7 +24,8 @@ int net_listen(lua_State *L)
     lua_Integer port = luaL_checkinteger(L, 2), backlog = BACKLOG;
     luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port out of range");
     if (!lua_isnoneornil(L, 3)) {
-        luaL_checktype(L, 3, LUA_TTABLE);
+        static const char *const known[] = {"backlog", NULL};
+        net_check_options(L, known);
         lua_getfield(L, 3, "backlog");
         backlog = luaL_optinteger(L, -1, BACKLOG);
     }

@@ -60,6 +60,19 @@ void net_push_peer(lua_State *L, const struct address *a)
     lua_setmetatable(L, -2);
 }
 
+void net_check_options(lua_State *L, const char *const known[])
+{
+    luaL_checktype(L, 3, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        int i = 0;
+        while (known[i] && strcmp(known[i], name) != 0)
+            i++;
+        if (!known[i])
+            luaL_error(L, "bad argument #3 (no option '%s' in this version)", name);
+    }
+}
+
 /* ---- connect ---- */
 
 /* Returns nil, "connect host:port: text", code; closes the stream that is at index 3. */
@@ -117,7 +130,8 @@ int net_connect(lua_State *L)
     luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port out of range");
     double timeout = connect_timeout;
     if (!lua_isnoneornil(L, 3)) {
-        luaL_checktype(L, 3, LUA_TTABLE);
+        static const char *const known[] = {"timeout", "nodelay", "keepalive", NULL};
+        net_check_options(L, known);
         if (lua_getfield(L, 3, "timeout") != LUA_TNIL)
             timeout = wait_timeout(L, lua_gettop(L));
     }

@@ -18,6 +18,9 @@ struct stream *net_new_stream(lua_State *L);
 /* Pushes a new { host =, port = } that reads host:port. */
 void net_push_peer(lua_State *L, const struct address *a);
 
+/* Raises unless the options table at index 3 names only known ones (a NULL-ended list). */
+void net_check_options(lua_State *L, const char *const known[]);
+
 /* Makes the classes. */
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);

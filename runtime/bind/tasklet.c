@@ -556,16 +556,6 @@ static void get_waiting_on(lua_State *L, void *p)
         lua_pushstring(L, t->on ? t->on->class->what : "sleep");
 }
 
-static void get_daemon(lua_State *L, void *t)
-{
-    lua_pushboolean(L, ((struct tasklet *)t)->daemon);
-}
-
-static void set_daemon(lua_State *L, void *t)
-{
-    ((struct tasklet *)t)->daemon = lua_toboolean(L, 3);
-}
-
 static void get_group(lua_State *L, void *t)
 {
     (void)t;
@@ -681,7 +671,6 @@ void bind_tasklets(lua_State *L)
         {"id", get_id, NULL},
         {"waiting_on", get_waiting_on, NULL},
         {"name", get_name, set_name},
-        {"daemon", get_daemon, set_daemon},
         {"group", get_group, set_group},
         {"block_trap", get_block_trap, set_block_trap},
         {"recursion_depth", get_recursion_depth, NULL},

@@ -53,6 +53,8 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
     lua_newtable(L);
     lua_pushstring(L, c->name);
     lua_setfield(L, -2, "__name");
+    lua_pushstring(L, c->name);
+    lua_setfield(L, -2, "__metatable"); /* scripts have no business with it */
     if (c->metamethods)
         luaL_setfuncs(L, c->metamethods, 0);
     if (c->methods) {

@@ -28,12 +28,12 @@ struct tasklet {
     struct side *side;     /* NULL until needed */
     struct heap_node timer;
     uint64_t id;
-    uint32_t epoch; /* moves at each wake: an older one is stale */
-    int32_t line;   /* where it was spawned, in the function at ROOT_SITE */
-    uint32_t place; /* of its thread in threads_ref */
-    uint8_t state;  /* enum tasklet_state */
-    uint8_t wake;   /* enum wake: why it last woke */
-    bool started : 1, daemon : 1, exposed : 1; /* exposed: a script has seen its thread */
+    uint32_t epoch;                /* moves at each wake: an older one is stale */
+    int32_t line;                  /* where it was spawned, in the function at ROOT_SITE */
+    uint32_t place;                /* of its thread in threads_ref */
+    uint8_t state;                 /* enum tasklet_state */
+    uint8_t wake;                  /* enum wake: why it last woke */
+    bool started : 1, exposed : 1; /* exposed: a script has seen its thread */
     bool block_trap : 1, atomic : 1;
     bool cut : 1;    /* suspended by a hook, between two instructions: it has no continuation */
     bool thrown : 1; /* then: SIDE_THROWN is to be raised in it */

@@ -341,6 +341,8 @@ int neap_run(neap *N)
 
 void neap_interrupt(neap *N)
 {
+    if (!N)
+        return;
     atomic_store(&N->rt.stop, true);
     reactor_wake(N->rt.reactor);
 }
@@ -376,6 +378,8 @@ int neap_status(neap *N, neap_task id)
 void neap_get_stats(neap *N, neap_stats *out)
 {
     neap_stats s = {0};
+    if (!out)
+        return;
     size_t size = out->size && out->size < sizeof s ? out->size : sizeof s;
     s.size = out->size;
     if (owned(N)) {

@@ -1,0 +1,63 @@
+-- What a careless or hostile script tries: each of these crashed or hung once.
+local net = require "neap.net"
+describe("a careless or hostile script:", function()
+    it("a tasklet that wakes alone is cut all the same", function()
+        neap.preempt(0.01)
+        local stop
+        local t = spawn(function() sleep(0.1) while not stop do end end)
+        sleep(0.2)
+        stop = true
+        neap.preempt()
+        assert.is_true((t:join(1)))
+    end)
+    it("__index of what is no object", function()
+        assert.is_false((pcall(debug.getmetatable(channel()).__index, nil, "balance")))
+        assert.is_false((pcall(debug.getmetatable(channel()).__newindex, io.stdout, "preference", 1)))
+    end)
+    it("select with a huge n", function()
+        assert.is_false((pcall(neap.select, { { channel(), n = (1 << 32) + 2 } }, 0)))
+    end)
+    it("a schedule callback that kills the next", function()
+        local v = spawn(error, "ran")
+        local old = neap.set_schedule_callback(function(_, n)
+            if n == v then n:kill { hard = true } end
+        end)
+        schedule()
+        schedule()
+        neap.set_schedule_callback(old)
+        assert.is_false(v.alive)
+    end)
+    it("cancel of a long chain, and of a ring", function()
+        local d = {}
+        for i = 1, 1000 do d[i] = deferred() end
+        for i = 1, 999 do d[i]:add_callback(function() return d[i + 1] end) end
+        for i = 1, 999 do d[i]:callback() end
+        d[1]:add_errback(function() end)
+        d[1]:cancel()
+        assert.is_true(d[1].called)
+        local a, b = deferred(), deferred()
+        a:add_callback(function() return b end)
+        b:add_callback(function() return a end)
+        a:callback()
+        b:callback()
+        a:cancel()
+    end)
+    it("unread wakes a reader; 08 a hard kill gives the turn", function()
+        local l <close> = neap.must(net.listen("127.0.0.1", 0))
+        local s; local a = spawn(function() s = l:accept() end)
+        local c <close> = neap.must(net.connect("127.0.0.1", l.port))
+        a:join()
+        c:settimeout(1)
+        local r = spawn(function() return c:read() end)
+        schedule()
+        c:unread("pushed\n")
+        assert.same({ true, "pushed" }, { r:join() })
+        r = spawn(function() c:read() end)
+        schedule()
+        s:write("one\ntwo\n")
+        while r.blocked do schedule() end
+        r:kill { hard = true }
+        assert.equal("one", (c:read()))
+        s:close()
+    end)
+end)
