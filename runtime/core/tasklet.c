@@ -2,6 +2,7 @@
 
 #include "core/deferred.h"
 #include "core/sched.h"
+#include "core/slice.h"
 
 #include <assert.h>
 #include <string.h>
@@ -150,6 +151,7 @@ static void bind(lua_State *L, int self, int nargs, int line)
     list_push_back(&rt->tasklets, &t->all);
     if (++rt->tasklet_count > rt->tasklet_peak)
         rt->tasklet_peak = rt->tasklet_count;
+    slice_awake(rt); /* the one that runs is not alone any more */
 }
 
 void tasklet_bind(lua_State *L, int self, int nargs, int level)
