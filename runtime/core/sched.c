@@ -50,8 +50,8 @@ static void resume(struct runtime *rt, struct tasklet *t)
                           atomic_load_explicit(&rt->resumes, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     slice_turn(rt, t->leaf);
-    if (rt->slice.shortest < HUGE_VAL && sched_busy(rt)) /* t is not alone */
-        slice_awake(rt);
+    if (slice_asleep(rt) && sched_busy(rt)) /* t is not alone */
+        slice_start(rt);
     rt->burst = 0;
     int status = lua_resume(t->thread, rt->L, nargs, &n);
     slice_turn(rt, NULL);

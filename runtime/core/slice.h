@@ -27,12 +27,19 @@ static inline void slice_turn(struct runtime *rt, lua_State *leaf)
 /* Starts the thread, or wakes it. */
 void slice_start(struct runtime *rt);
 
-/* Tasklets are about to run while others could want to: the thread must look, if it is
-** wanted at all. */
-static inline void slice_awake(struct runtime *rt)
+/* Whether the thread is wanted, and does not look. */
+static inline bool slice_asleep(struct runtime *rt)
 {
     struct slice *s = &rt->slice;
-    if (s->shortest < HUGE_VAL && (!s->started || s->asleep))
+    return s->shortest < HUGE_VAL &&
+           (!s->started || atomic_load_explicit(&s->asleep, memory_order_relaxed));
+}
+
+/* The tasklet that runs may have to give way to others: the thread must look, if it is wanted
+** at all. */
+static inline void slice_awake(struct runtime *rt)
+{
+    if (slice_asleep(rt))
         slice_start(rt);
 }
 
