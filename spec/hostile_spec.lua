@@ -1,5 +1,6 @@
 -- What a careless or hostile script tries: each of these crashed or hung once.
 local net = require "neap.net"
+local run = require("spec.support.program").run
 describe("a careless or hostile script:", function()
     it("a tasklet that wakes alone is cut all the same", function()
         neap.preempt(0.01)
@@ -60,5 +61,14 @@ describe("a careless or hostile script:", function()
         r:kill { hard = true }
         assert.equal("one", (c:read()))
         s:close()
+    end)
+    it("a hard kill of main is an error of main", function()
+        local status, output = run [[
+            local main = neap.getcurrent()
+            spawn(function() main:kill { hard = true } end)
+            sleep(1)
+        ]]
+        assert.equal(1, status)
+        assert.equal("neap: TaskletExit\n", output)
     end)
 end)

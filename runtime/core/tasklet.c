@@ -395,8 +395,13 @@ void tasklet_cut(struct runtime *rt, struct tasklet *t)
         rt->cut_net(rt, t);
     struct idle_thread th = {t->thread, t->place};
     bool keep = !t->exposed;
+    bool main = t == rt->main;
     mark_dead(rt, t, false); /* from here on it may be collected */
+    if (main)
+        rt->main = t; /* until its end has been told */
     int status = runtime_enter(rt, cut, t);
+    if (main)
+        rt->main = NULL;
     release(rt, th, keep && status == LUA_OK, status);
 }
 
