@@ -71,4 +71,39 @@ describe("a careless or hostile script:", function()
         assert.equal(1, status)
         assert.equal("neap: TaskletExit\n", output)
     end)
+    it("finalizers that spawn, send, fire and kill in the middle of the same", function()
+        local ran, spawned, sent, received = 0, 0, 0, 0
+        local ch, stop = channel(3), false
+        local function count() ran = ran + 1 end
+        local function arm()
+            setmetatable({}, { __gc = function()
+                if stop then return end
+                spawn(count)
+                spawned = spawned + 1
+                if ch:try_send(1, 2) then sent = sent + 1 end
+                arm()
+            end })
+        end
+        collectgarbage("incremental", 1, 1000, 1) -- every allocation may run finalizers
+        for _ = 1, 10 do arm() end
+        for i = 1, 3000 do
+            for _ = 1, 3 do spawn(count) end
+            spawned = spawned + 3
+            local d = deferred()
+            setmetatable({}, { __gc = function() d:callback(i) end })
+            if i % 2 == 0 and ch:try_send(i, nil) then sent = sent + 1 end
+            if (ch:try_receive()) then received = received + 1 end
+            if i % 1000 == 0 then -- seldom: there are more tasklets at once than ever before
+                collectgarbage()
+                assert.equal(i, (block_on(d, 5)))
+            end
+        end
+        stop = true
+        collectgarbage("incremental", 200, 100, 13)
+        schedule()
+        schedule()
+        received = received + #ch
+        assert.equal(sent, received)
+        assert.equal(spawned, ran)
+    end)
 end)

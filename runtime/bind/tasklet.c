@@ -347,7 +347,10 @@ static int join(lua_State *L)
         return luaL_error(L, "a tasklet cannot join itself");
     wait_check(L);
     lua_settop(L, 1);
-    return wait_on(L, &tasklet_side(L, 1)->joiners, timeout, 0, joined_k);
+    struct side *side = tasklet_side(L, 1); /* may collect, and a finalizer end it */
+    if (t->state == TASKLET_DEAD)
+        return tasklet_push_outcome(L, 1);
+    return wait_on(L, &side->joiners, timeout, 0, joined_k);
 }
 
 /* ---- looking ---- */

@@ -63,9 +63,15 @@ static lua_Integer ring_place(const struct channel *ch, uint32_t nth)
 /* Doubles the ring, up to the capacity; the oldest item comes first. */
 static void buffer_grow(lua_State *L, struct channel *ch, int c)
 {
-    uint32_t least = 8, doubled = ch->ring < least / 2 ? least : 2 * ch->ring;
+    uint32_t least = 8;
+    lua_newtable(L); /* may collect: a finalizer may have grown it, or taken from it */
+    if (ch->count < ch->ring) {
+        lua_pop(L, 1);
+        return;
+    }
+    uint32_t doubled = ch->ring < least / 2 ? least : 2 * ch->ring;
     lua_getiuservalue(L, c, CHANNEL_BUFFER);
-    lua_newtable(L);
+    lua_insert(L, -2);
     for (uint32_t i = 0; i < ch->count; i++) {
         lua_Integer from = ring_place(ch, i), to = 2 * (lua_Integer)i + 1;
         for (int half = 0; half < 2; half++) {
@@ -79,11 +85,19 @@ static void buffer_grow(lua_State *L, struct channel *ch, int c)
     ch->first = 0;
 }
 
-/* Takes the item on the top into the buffer of the channel at index c. */
+/* Packs the n values on the top and makes room for their item; whether there is room. Runs
+** finalizers, which may use the channel: what was known of it before is not known any more. */
+static bool buffer_ready(lua_State *L, struct channel *ch, int c, int n, bool error)
+{
+    pack_item(L, n, error);
+    while (ch->count == ch->ring && ch->ring < ch->capacity)
+        buffer_grow(L, ch, c);
+    return ch->count < ch->capacity;
+}
+
+/* Takes the item on the top into the buffer of the channel at index c, which has room. */
 static void buffer_put(lua_State *L, struct channel *ch, int c)
 {
-    if (ch->count == ch->ring)
-        buffer_grow(L, ch, c);
     lua_Integer at = ring_place(ch, ch->count);
     lua_getiuservalue(L, c, CHANNEL_BUFFER);
     lua_insert(L, -3);
@@ -246,14 +260,13 @@ int channel_send(lua_State *L, struct channel *ch, bool error)
     }
     if (ch->closing)
         return error_raise(L, ERROR_CLOSED, closed_text);
-    if (ch->count < ch->capacity) {
-        pack_item(L, n, error);
+    if (ch->count >= ch->capacity)
+        wait_check(L); /* before anything is made */
+    if (ch->capacity > 0 && buffer_ready(L, ch, 1, n, error)) {
         buffer_put(L, ch, 1);
         return 0;
     }
     struct tasklet *t = wait_check(L);
-    if (ch->capacity > 0)
-        pack_item(L, n, error);
     t->sends_error = error;
     ch->queue.class = &sending;
     return wait_on(L, &ch->queue, HUGE_VAL, 0, sent);
@@ -269,7 +282,8 @@ bool channel_try_send(lua_State *L, int i)
     }
     if (ch->closing || ch->count >= ch->capacity)
         return false;
-    pack_item(L, n, false);
+    if (!buffer_ready(L, ch, i, n, false))
+        return false;
     buffer_put(L, ch, i);
     return true;
 }

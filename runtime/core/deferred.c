@@ -583,7 +583,13 @@ struct wait_queue *deferred_queue(lua_State *L, int i)
 
 int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k)
 {
-    return wait_on(L, deferred_queue(L, i), timeout, ctx, k);
+    struct deferred *d = lua_touserdata(L, i);
+    struct wait_queue *q = deferred_queue(L, i); /* may collect, and a finalizer fire it */
+    if (d->called && !d->running && !d->paused) {
+        start(L, i);
+        return deferred_take(L, i);
+    }
+    return wait_on(L, q, timeout, ctx, k);
 }
 
 static int cancel(lua_State *L)

@@ -252,6 +252,18 @@ static bool join(struct select_case *c)
     return true;
 }
 
+/* Does the first case that is ready: its index and its results are then above `base`. */
+static bool any_now(lua_State *L, int n, int base)
+{
+    for (int i = 1; i <= n; i++) {
+        lua_pushinteger(L, i);
+        if (do_now(L, push_case(L, i)))
+            return true;
+        lua_settop(L, base);
+    }
+    return false;
+}
+
 int select_run(lua_State *L, double timeout)
 {
     lua_settop(L, SELECT_CASES);
@@ -261,12 +273,8 @@ int select_run(lua_State *L, double timeout)
             return luaL_error(L, "select: case %d is nothing to wait for", i);
         lua_settop(L, SELECT_CASES);
     }
-    for (int i = 1; i <= n; i++) {
-        lua_pushinteger(L, i);
-        if (do_now(L, push_case(L, i)))
-            return lua_gettop(L) - SELECT_CASES;
-        lua_settop(L, SELECT_CASES);
-    }
+    if (any_now(L, n, SELECT_CASES))
+        return lua_gettop(L) - SELECT_CASES;
     if (timeout <= 0) {
         lua_pushnil(L);
         lua_pushliteral(L, "timeout");
@@ -277,6 +285,8 @@ int select_run(lua_State *L, double timeout)
     s->tasklet = t;
     if (timeout < HUGE_VAL && timer_reserve(runtime_of(L)) < 0)
         return luaL_error(L, "not enough memory");
+    if (any_now(L, n, SELECT_SELF)) /* making it may have run finalizers, that made one ready */
+        return lua_gettop(L) - SELECT_SELF;
     for (int i = 0; i < n; i++) {
         if (!join(&s->cases[i])) {
             withdraw(s, NULL);

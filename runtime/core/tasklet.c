@@ -36,6 +36,9 @@ static struct idle_thread take_thread(lua_State *L)
     struct runtime *rt = runtime_of(L);
     if (rt->idle_count > 0)
         return rt->idle[--rt->idle_count];
+    lua_State *T = lua_newthread(L); /* may collect: a finalizer may spawn, and take a place */
+    *thread_word(T) |= THREAD_ROOT;
+    lua_sethook(T, NULL, 0, 0);
     if (rt->free_places == 0 && rt->thread_count == rt->idle_cap) {
         uint32_t need = rt->idle_cap + 1;
         void *p = memory_grow(&rt->memory, rt->idle, &rt->idle_cap, need, sizeof *rt->idle);
@@ -46,13 +49,11 @@ static struct idle_thread take_thread(lua_State *L)
     uint32_t place =
         rt->free_places ? *free_place(rt, rt->free_places - 1) : rt->thread_count + 1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads_ref);
-    struct idle_thread th = {lua_newthread(L), place};
-    *thread_word(th.L) |= THREAD_ROOT;
-    lua_sethook(th.L, NULL, 0, 0);
-    lua_rawseti(L, -2, place);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, place); /* may raise, but runs no finalizer */
     lua_pop(L, 1);
     rt->free_places ? rt->free_places-- : rt->thread_count++;
-    return th;
+    return (struct idle_thread){T, place};
 }
 
 static void drop_thread(struct runtime *rt, uint32_t place)
@@ -509,6 +510,10 @@ struct side *tasklet_side(lua_State *L, int i)
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->sides_ref);
     lua_pushvalue(L, i);
     struct side *side = object_new(L, OBJECT_SIDE, sizeof *side, SIDE_VALUES);
+    if (t->side) { /* a finalizer was first */
+        lua_pop(L, 3);
+        return t->side;
+    }
     wait_queue_init(&side->joiners, &join_class);
     side->remainder = -1;
     lua_rawset(L, -3);
