@@ -76,7 +76,7 @@ struct runtime {
     double scale;
     double game_base, real_base; /* it showed the one when the real one showed the other */
 
-    /* tasklets: tasklet.c */
+    /* tasklets: tasklet.c, threads.c */
     struct list tasklets;               /* the live ones, oldest first */
     size_t tasklet_count, tasklet_peak; /* now; at most since the loop last slept */
     uint64_t next_id;

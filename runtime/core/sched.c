@@ -3,6 +3,7 @@
 #include "core/deferred.h"
 #include "core/slice.h"
 #include "core/tasklet.h"
+#include "core/threads.h"
 #include "core/timer.h"
 
 #include <math.h>
@@ -149,7 +150,7 @@ bool sched_run(struct runtime *rt)
             break;
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);
         if (wait > 0)
-            tasklet_trim(rt);
+            threads_trim(rt);
         reactor_poll(rt->reactor, wait);
     }
     return atomic_exchange(&rt->stop, false);

@@ -3,6 +3,7 @@
 #include "core/deferred.h"
 #include "core/sched.h"
 #include "core/slice.h"
+#include "core/threads.h"
 
 #include <assert.h>
 #include <string.h>
@@ -13,74 +14,9 @@ enum { ROOT_SELF = 1, ROOT_SITE, ROOT_HANDLER, ROOT_RESULTS };
 /* lua_resetthread needs a thread whose stack is at hand; nested resumes end before 200. */
 enum { MAX_CHAIN = 256 };
 
-/* Idle threads kept beyond the most that were at work lately; dropped at most so many at
-** one look. */
-enum { SPARE_THREADS = 256, TRIM_STEP = 1000 };
-
 static_assert(sizeof(struct tasklet) + 32 <= 144, "a parked tasklet stays small");
 
 static const struct wait_class join_class = {.what = "join"};
-
-/* ---- threads ----
-** runtime.idle holds idle threads from its front and, from its end, the free places in
-** threads_ref. Both together never outnumber thread_count, so giving back cannot fail. */
-
-static uint32_t *free_place(struct runtime *rt, uint32_t i)
-{
-    return &rt->idle[rt->idle_cap - 1 - i].place;
-}
-
-/* An idle thread, or a new one. Raises if there is no memory. */
-static struct idle_thread take_thread(lua_State *L)
-{
-    struct runtime *rt = runtime_of(L);
-    if (rt->idle_count > 0)
-        return rt->idle[--rt->idle_count];
-    lua_State *T = lua_newthread(L); /* may collect: a finalizer may spawn, and take a place */
-    *thread_word(T) |= THREAD_ROOT;
-    lua_sethook(T, NULL, 0, 0);
-    if (rt->free_places == 0 && rt->thread_count == rt->idle_cap) {
-        uint32_t need = rt->idle_cap + 1;
-        void *p = memory_grow(&rt->memory, rt->idle, &rt->idle_cap, need, sizeof *rt->idle);
-        if (!p)
-            luaL_error(L, "not enough memory");
-        rt->idle = p;
-    }
-    uint32_t place =
-        rt->free_places ? *free_place(rt, rt->free_places - 1) : rt->thread_count + 1;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads_ref);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, place); /* may raise, but runs no finalizer */
-    lua_pop(L, 1);
-    rt->free_places ? rt->free_places-- : rt->thread_count++;
-    return (struct idle_thread){T, place};
-}
-
-static void drop_thread(struct runtime *rt, uint32_t place)
-{
-    lua_rawgeti(rt->L, LUA_REGISTRYINDEX, rt->threads_ref);
-    lua_pushboolean(rt->L, 0);
-    lua_rawseti(rt->L, -2, place); /* the key exists: no memory needed */
-    lua_pop(rt->L, 1);
-    *free_place(rt, rt->free_places++) = place;
-}
-
-/* keep: false for a thread that a script has seen, which must never be another's. */
-static void give_thread(struct runtime *rt, struct idle_thread th, bool keep)
-{
-    if (keep)
-        rt->idle[rt->idle_count++] = th;
-    else
-        drop_thread(rt, th.place);
-}
-
-void tasklet_trim(struct runtime *rt)
-{
-    size_t wanted = rt->tasklet_peak - rt->tasklet_count + SPARE_THREADS;
-    rt->tasklet_peak = rt->tasklet_count;
-    for (int n = 0; n < TRIM_STEP && rt->idle_count > wanted; n++)
-        drop_thread(rt, rt->idle[--rt->idle_count].place);
-}
 
 /* The threads of a suspended tasklet, outermost first; each waits in coroutine.resume or
 ** wrap with the next one at index 1. */
@@ -131,10 +67,10 @@ static void bind(lua_State *L, int self, int nargs, int line)
     struct tasklet *t = lua_touserdata(L, self);
     if (rt->current && rt->current->side && rt->current->side->grouped)
         inherit_group(L, self);
-    struct idle_thread th = take_thread(L);
+    struct idle_thread th = threads_take(L);
     lua_State *T = th.L;
     if (!lua_checkstack(T, nargs + 8)) {
-        give_thread(rt, th, true);
+        threads_give(rt, th, true);
         luaL_error(L, "too many arguments");
     }
     lua_pushcfunction(T, root);
@@ -334,7 +270,7 @@ void tasklet_drop(struct runtime *rt, struct tasklet *t)
 {
     list_remove(&t->link);
     mark_dead(rt, t, false);
-    drop_thread(rt, t->place);
+    threads_drop(rt, t->place);
     t->thread = t->leaf = NULL;
 }
 
@@ -346,7 +282,7 @@ static void release(struct runtime *rt, struct idle_thread th, bool keep, int st
     lua_settop(th.L, 0);
     if (lua_gethook(th.L))
         lua_sethook(th.L, NULL, 0, 0);
-    give_thread(rt, th, keep);
+    threads_give(rt, th, keep);
 }
 
 void tasklet_release(struct runtime *rt, struct tasklet *t, int status)

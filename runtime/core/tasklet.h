@@ -169,9 +169,6 @@ void tasklet_drop(struct runtime *rt, struct tasklet *t);
 /* Gives the thread of a tasklet that has ended back to the pool. */
 void tasklet_release(struct runtime *rt, struct tasklet *t, int status);
 
-/* Before the loop sleeps: drops idle threads that were not needed lately. */
-void tasklet_trim(struct runtime *rt);
-
 /* Ends a tasklet whose thread cannot go on: it yielded to nobody, or there was no memory
 ** to end it properly. */
 void tasklet_abandon(struct runtime *rt, struct tasklet *t);
