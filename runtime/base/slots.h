@@ -10,8 +10,8 @@
 struct slot {
     void *item; /* NULL: ended, or never used */
     uint32_t generation;
-    uint32_t next; /* free list: index + 1 of the next; while ended: the last word */
-    int last_word;
+    uint32_t next; /* free list: index + 1 of the next */
+    int last_word; /* while ended: what was left about it; 0: nothing */
 };
 
 struct slots {

@@ -578,17 +578,16 @@ struct wait_queue *deferred_queue(lua_State *L, int i)
         lua_pushvalue(L, -1);
         append(L, i);
     }
+    if (d->called && !d->running && !d->paused)
+        start(L, i); /* a finalizer has fired it meanwhile: nothing else would run past this */
     return &w->queue;
 }
 
 int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k)
 {
-    struct deferred *d = lua_touserdata(L, i);
-    struct wait_queue *q = deferred_queue(L, i); /* may collect, and a finalizer fire it */
-    if (d->called && !d->running && !d->paused) {
-        start(L, i);
+    struct wait_queue *q = deferred_queue(L, i);
+    if (deferred_done(L, i))
         return deferred_take(L, i);
-    }
     return wait_on(L, q, timeout, ctx, k);
 }
 

@@ -60,7 +60,7 @@ static void resume(struct runtime *rt, struct tasklet *t)
     bool ours = rt->suspending;
     rt->suspending = false;
     if (rt->run_limit)
-        slice_after(rt, t);
+        slice_after(t);
     if (status == LUA_YIELD && ours)
         return;
     if (status == LUA_YIELD || t->state != TASKLET_DEAD) {

@@ -58,9 +58,8 @@ struct tasklet *select_owner(struct tasklet *t)
     return t->state == TASKLET_CASE ? case_of(t)->select->tasklet : t;
 }
 
-struct tasklet *select_choose(struct runtime *rt, struct tasklet *stand_in)
+struct tasklet *select_choose(struct tasklet *stand_in)
 {
-    (void)rt;
     struct select *s = case_of(stand_in)->select;
     s->chosen = (int)(case_of(stand_in) - s->cases) + 1;
     withdraw(s, stand_in);

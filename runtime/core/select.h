@@ -15,7 +15,7 @@ int select_run(lua_State *L, double timeout);
 struct tasklet *select_owner(struct tasklet *t);
 
 /* One of a select's cases is being served: withdraws the others. The tasklet to wake. */
-struct tasklet *select_choose(struct runtime *rt, struct tasklet *stand_in);
+struct tasklet *select_choose(struct tasklet *stand_in);
 
 /* Pushes the values that a stand-in in a channel's queue sends. [E] */
 void select_push_values(lua_State *L, struct tasklet *stand_in);

@@ -4,7 +4,6 @@
 #include "core/sched.h"
 #include "core/timer.h"
 
-#include <errno.h>
 #include <linux/membarrier.h>
 #include <math.h>
 #include <signal.h>
@@ -82,7 +81,7 @@ static void on_time(lua_State *L, lua_Debug *ar)
         restore_hook(rt, L);
         return;
     }
-    if (!wait_possible(L) || rt->switch_trap || t->atomic || rt->chain_stop) {
+    if (!wait_possible(L) || rt->switch_trap || t->atomic) {
         lua_sethook(L, on_time, LUA_MASKCOUNT, TRY_AGAIN);
         return;
     }
@@ -163,9 +162,8 @@ void slice_new_leaf(lua_State *L, struct tasklet *t)
         count(rt, t->leaf);
 }
 
-void slice_after(struct runtime *rt, struct tasklet *t)
+void slice_after(struct tasklet *t)
 {
-    (void)rt;
     if (t->leaf && lua_gethook(t->leaf) == on_count)
         lua_sethook(t->leaf, NULL, 0, 0);
 }

@@ -48,7 +48,7 @@ static inline void slice_awake(struct runtime *rt)
 void slice_before(struct runtime *rt, struct tasklet *t);
 
 /* t has stopped: takes that hook off again. */
-void slice_after(struct runtime *rt, struct tasklet *t);
+void slice_after(struct tasklet *t);
 
 /* t, which runs in L, goes into one of its own coroutines or comes back from one, and
 ** something is to be raised in it, or its instructions are counted. [E] */

@@ -144,22 +144,24 @@ static void end(struct runtime *rt, struct tasklet *t)
     t->outside = false;
 }
 
-void wait_wake(struct runtime *rt, struct tasklet *t, enum wake why)
+/* Ends the wait of the tasklet that t is or stands for, which is returned. */
+static inline struct tasklet *serve(struct runtime *rt, struct tasklet *t, enum wake why)
 {
     if (t->state == TASKLET_CASE)
-        t = select_choose(rt, t);
+        t = select_choose(t);
     end(rt, t);
     t->wake = why;
-    sched_append(rt, t);
+    return t;
+}
+
+void wait_wake(struct runtime *rt, struct tasklet *t, enum wake why)
+{
+    sched_append(rt, serve(rt, t, why));
 }
 
 void wait_wake_front(struct runtime *rt, struct tasklet *t, enum wake why)
 {
-    if (t->state == TASKLET_CASE)
-        t = select_choose(rt, t);
-    end(rt, t);
-    t->wake = why;
-    sched_prepend(rt, t);
+    sched_prepend(rt, serve(rt, t, why));
 }
 
 void wait_wake_all(struct runtime *rt, struct wait_queue *q, enum wake why)

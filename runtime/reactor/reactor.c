@@ -128,11 +128,6 @@ void watch_stop(struct reactor *r, struct watch *w)
     ev_io_stop(r->loop, io_of(w));
 }
 
-bool watch_active(const struct watch *w)
-{
-    return ev_is_active(io_of(w));
-}
-
 double clock_now(void)
 {
     struct timespec t;

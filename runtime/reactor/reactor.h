@@ -38,7 +38,6 @@ size_t reactor_watches(const struct reactor *r);
 void watch_init(struct watch *w, int fd, int events, void (*fn)(struct watch *, int));
 void watch_start(struct reactor *r, struct watch *w);
 void watch_stop(struct reactor *r, struct watch *w);
-bool watch_active(const struct watch *w);
 
 /* Monotonic seconds. */
 double clock_now(void);
