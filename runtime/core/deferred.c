@@ -569,12 +569,15 @@ struct wait_queue *deferred_queue(lua_State *L, int i)
     if (d->head < d->tail) {
         get(L, i, CHAIN);
         lua_rawgeti(L, -1, 2 * d->tail);
+        lua_remove(L, -2);
         w = object_test(L, -1, OBJECT_WAITERS);
-        lua_pop(L, 2);
+        if (!w)
+            lua_pop(L, 1);
     }
     if (!w) {
         w = object_new(L, OBJECT_WAITERS, sizeof *w, 0);
         wait_queue_init(&w->queue, &wait_class);
+        lua_pushvalue(L, -1);
         lua_pushvalue(L, -1);
         append(L, i);
     }
@@ -585,7 +588,9 @@ struct wait_queue *deferred_queue(lua_State *L, int i)
 
 int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k)
 {
+    i = lua_absindex(L, i);
     struct wait_queue *q = deferred_queue(L, i);
+    lua_pop(L, 1); /* it is in the chain, unless that has run meanwhile */
     if (deferred_done(L, i))
         return deferred_take(L, i);
     return wait_on(L, q, timeout, ctx, k);

@@ -44,8 +44,8 @@ int deferred_take(lua_State *L, int i);
 ** continuation finds the values on the top of its frame. [E] */
 int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k);
 
-/* The queue at the end of the chain of the deferred at index i, where a wait joins. May run
-** finalizers: ask deferred_done again before the wait. [E] */
+/* The queue at the end of the chain of the deferred at index i, where a wait joins; what
+** anchors it is pushed. May run finalizers: ask deferred_done again before the wait. [E] */
 struct wait_queue *deferred_queue(lua_State *L, int i);
 
 /* A waiter goes on without a result: cancels the deferred at index i (or what that one
