@@ -1,78 +1,63 @@
 #include "base/memory.h"
 
+#include "base/slab.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Under the address sanitizer every block is malloc's own, so that it sees each misuse. */
 #ifdef __SANITIZE_ADDRESS__
-static const bool keeps_idle = false;
+enum { SMALL = 0 };
 #else
-static const bool keeps_idle = true;
+enum { SMALL = SLAB_MAX };
 #endif
-
-void *memory_system(void *ud, void *p, size_t old, size_t n)
-{
-    (void)ud;
-    (void)old;
-    if (n == 0) {
-        free(p);
-        return NULL;
-    }
-    return realloc(p, n);
-}
 
 void memory_init(struct memory *m, memory_fn *fn, void *ud)
 {
-    *m = (struct memory){.fn = fn ? fn : memory_system, .ud = ud};
+    *m = (struct memory){.fn = fn, .ud = ud};
 }
 
-static size_t rounded(size_t n)
+void memory_close(struct memory *m)
 {
-    return (n + MEMORY_STEP - 1) & ~(size_t)(MEMORY_STEP - 1);
-}
-
-static bool small(size_t n)
-{
-    return keeps_idle && n <= MEMORY_SMALL;
+    slabs_free(m->slabs);
+    m->slabs = NULL;
 }
 
 static void *take(struct memory *m, size_t n)
 {
-    if (!small(n))
+    if (m->fn)
         return m->fn(m->ud, NULL, 0, n);
-    size_t class = (n - 1) / MEMORY_STEP;
-    struct memory_idle *b = m->idle[class].first;
-    if (!b)
-        return m->fn(m->ud, NULL, 0, rounded(n));
-    m->idle[class].first = b->next;
-    m->idle[class].count--;
-    return b;
+    if (n > SMALL)
+        return malloc(n);
+    if (!m->slabs && !(m->slabs = slabs_new()))
+        return NULL;
+    return slab_take(m->slabs, n);
 }
 
 static void give(struct memory *m, void *p, size_t n)
 {
-    if (!small(n)) {
+    if (m->fn)
         m->fn(m->ud, p, n, 0);
-        return;
-    }
-    size_t class = (n - 1) / MEMORY_STEP;
-    if (m->idle[class].count >= MEMORY_IDLE / rounded(n)) {
-        m->fn(m->ud, p, rounded(n), 0);
-        return;
-    }
-    struct memory_idle *b = p;
-    b->next = m->idle[class].first;
-    m->idle[class].first = b;
-    m->idle[class].count++;
+    else if (n > SMALL)
+        free(p);
+    else
+        slab_give(m->slabs, p, n);
+}
+
+static size_t steps(size_t n)
+{
+    return (n + SLAB_STEP - 1) / SLAB_STEP;
 }
 
 /* A block that grows or shrinks. */
 static void *move(struct memory *m, void *p, size_t old, size_t n)
 {
-    if (!small(old) && !small(n))
+    if (m->fn)
         return m->fn(m->ud, p, old, n);
-    if (small(old) && small(n) && rounded(old) == rounded(n))
+    if (old > SMALL && n > SMALL)
+        return realloc(p, n);
+    if (old <= SMALL && steps(old) == steps(n))
         return p;
     void *q = take(m, n);
     if (q) {
@@ -96,18 +81,6 @@ void *memory_resize(struct memory *m, void *p, size_t old, size_t n)
     if (m->used > m->peak)
         m->peak = m->used;
     return q;
-}
-
-void memory_trim(struct memory *m)
-{
-    for (size_t class = 0; class < MEMORY_SMALL / MEMORY_STEP; class ++) {
-        struct memory_idle *b;
-        while ((b = m->idle[class].first)) {
-            m->idle[class].first = b->next;
-            m->fn(m->ud, b, (class + 1) * MEMORY_STEP, 0);
-        }
-        m->idle[class].count = 0;
-    }
 }
 
 void *memory_new(struct memory *m, size_t n)

@@ -1,8 +1,7 @@
-/* Counted memory: one account per runtime, over a host's allocation function.
-** Lua's heap and neap's own blocks come through here. Sizes are given back at free, as
-** Lua does, so no block carries a header. Small blocks that are freed are kept for the
-** next of their size, up to a limit: a program that makes and drops tasklets, closures
-** and short strings all day asks malloc for hardly any. */
+/* Counted memory: one account per runtime. Lua's heap and neap's own blocks come through
+** here. Sizes are given back at free, as Lua does, so no block carries a header. Each block
+** is asked of the host's allocation function; without one, small blocks are cut from slabs
+** and the others are malloc's. */
 #ifndef BASE_MEMORY_H
 #define BASE_MEMORY_H
 
@@ -12,32 +11,19 @@
 /* As lua_Alloc: n == 0 frees, p == NULL (then old == 0) makes a new block. */
 typedef void *memory_fn(void *ud, void *p, size_t old, size_t n);
 
-/* Small blocks are rounded up to a multiple of MEMORY_STEP; those of one size that lie
-** idle take at most MEMORY_IDLE bytes. */
-enum { MEMORY_STEP = 16, MEMORY_SMALL = 256, MEMORY_IDLE = 256 * 1024 };
-
-struct memory_idle {
-    struct memory_idle *next;
-};
+struct slabs;
 
 struct memory {
-    memory_fn *fn;
+    memory_fn *fn; /* NULL: slabs and malloc */
     void *ud;
-    size_t used, peak; /* bytes in use now, and at most so far */
-    struct {
-        struct memory_idle *first;
-        uint32_t count;
-    } idle[MEMORY_SMALL / MEMORY_STEP];
+    size_t used, peak;   /* bytes in use now, and at most so far */
+    struct slabs *slabs; /* made on use; never with a host's fn */
 };
 
-/* The default memory_fn: realloc and free. */
-void *memory_system(void *ud, void *p, size_t old, size_t n);
-
-/* fn NULL: memory_system. */
 void memory_init(struct memory *m, memory_fn *fn, void *ud);
 
-/* Gives the idle blocks back. */
-void memory_trim(struct memory *m);
+/* All blocks have been freed: frees what they were cut from. */
+void memory_close(struct memory *m);
 
 /* Makes, moves or frees a block; NULL when there is no memory (the old block stays). */
 void *memory_resize(struct memory *m, void *p, size_t old, size_t n);

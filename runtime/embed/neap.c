@@ -186,7 +186,7 @@ neap *neap_new(const neap_config *c, const char **why)
 fail:
     memory = rt->memory;
     memory_free(&memory, N, sizeof *N);
-    memory_trim(&memory);
+    memory_close(&memory);
     return NULL;
 }
 
@@ -201,7 +201,7 @@ void neap_free(neap *N)
     runtime_close(&N->rt);
     struct memory memory = N->rt.memory;
     memory_free(&memory, N, sizeof *N);
-    memory_trim(&memory);
+    memory_close(&memory);
 }
 
 lua_State *neap_lua(neap *N)

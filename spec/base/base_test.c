@@ -3,6 +3,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/memory.h"
+#include "base/slab.h"
 #include "base/slots.h"
 
 #include <stdio.h>
@@ -22,44 +23,38 @@ static unsigned below(unsigned n)
     return (unsigned)rand() % n;
 }
 
+static void *system_memory(void *p, size_t old, size_t n)
+{
+    (void)old;
+    if (n > 0)
+        return realloc(p, n);
+    free(p);
+    return NULL;
+}
+
 /* An allocator that refuses while *ud is not 0. */
 static void *refusing(void *ud, void *p, size_t old, size_t n)
 {
-    return *(int *)ud && n > old ? NULL : memory_system(NULL, p, old, n);
+    return *(int *)ud && n > old ? NULL : system_memory(p, old, n);
 }
 
 /* ---- memory ---- */
 
-/* A small block that is freed serves the next one of its size, without asking. */
-static void test_idle_blocks(struct memory *m, int *refuse)
+/* Contents survive every move, between slabs and malloc too. */
+static void test_moves(memory_fn *fn, void *ud)
 {
-    memory_trim(m);
-    char *p = memory_new(m, 33);
-    CHECK(p);
-    memory_free(m, p, 33);
-    *refuse = 1;
-#ifndef __SANITIZE_ADDRESS__
-    CHECK(memory_new(m, 48) == p); /* 33 to 48 bytes are one size */
-    CHECK(memory_resize(m, p, 48, 40) == p && m->used == 40);
-    memory_free(m, p, 40);
-#endif
-    CHECK(!memory_new(m, 49));
-    *refuse = 0;
-    CHECK(m->used == 0);
-    memory_trim(m);
-    *refuse = 1;
-    CHECK(!memory_new(m, 48)); /* nothing lies idle any more */
-    *refuse = 0;
-    for (size_t n = 1; n < 600; n++) { /* contents survive every move */
-        p = memory_new(m, n);
+    struct memory m;
+    memory_init(&m, fn, ud);
+    for (size_t n = 1; n < 2000; n++) {
+        char *p = memory_new(&m, n);
         memset(p, 'a', n);
-        p = memory_resize(m, p, n, 600 - n);
-        for (size_t i = 0; i < n && i < 600 - n; i++)
+        p = memory_resize(&m, p, n, 2000 - n);
+        for (size_t i = 0; i < n && i < 2000 - n; i++)
             CHECK(p[i] == 'a');
-        memory_free(m, p, 600 - n);
+        memory_free(&m, p, 2000 - n);
     }
-    CHECK(m->used == 0);
-    memory_trim(m);
+    CHECK(m.used == 0);
+    memory_close(&m);
 }
 
 static void test_memory(void)
@@ -85,7 +80,8 @@ static void test_memory(void)
     memory_free(&m, p, 50);
     memory_free(&m, NULL, 0);
     CHECK(m.used == 0 && m.peak == 300);
-    test_idle_blocks(&m, &refuse);
+    test_moves(NULL, NULL);
+    test_moves(refusing, &refuse);
     int *items = NULL;
     for (uint32_t need = 1; need <= 1000; need++) {
         if (need > cap)
@@ -127,9 +123,52 @@ static void test_list(void)
     CHECK(sum == 3124);
 }
 
+/* ---- slabs ---- */
+
+enum { BLOCKS = 20000, STEPS = 200000 };
+
+static void check_block(const unsigned char *p, size_t n, unsigned char mark)
+{
+    for (size_t i = 0; i < n; i++)
+        CHECK(p[i] == mark);
+}
+
+/* Takes and gives back blocks of all sizes: none overlaps another, and when all are back the
+** memory is too, but for one chunk. */
+static void test_slabs(void)
+{
+    static unsigned char *blocks[BLOCKS];
+    static size_t sizes[BLOCKS];
+    struct slabs *s = slabs_new();
+    CHECK(s && slabs_held(s) == 0);
+    for (int step = 0; step < 3 * STEPS; step++) {
+        unsigned i = below(BLOCKS);
+        if (blocks[i]) {
+            check_block(blocks[i], sizes[i], (unsigned char)i);
+            slab_give(s, blocks[i], sizes[i]);
+            blocks[i] = NULL;
+        } else {
+            sizes[i] = 1 + below(SLAB_MAX);
+            CHECK(blocks[i] = slab_take(s, sizes[i]));
+            CHECK((uintptr_t)blocks[i] % SLAB_STEP == 0);
+            memset(blocks[i], (unsigned char)i, sizes[i]);
+        }
+    }
+    size_t most = slabs_held(s);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        if (blocks[i]) {
+            check_block(blocks[i], sizes[i], (unsigned char)i);
+            slab_give(s, blocks[i], sizes[i]);
+        }
+    }
+    CHECK(most > 4 << 20 && slabs_held(s) <= 2 << 20);
+    CHECK(blocks[0] = slab_take(s, 1));
+    slabs_free(s); /* with a block that is out */
+}
+
 /* ---- heap ---- */
 
-enum { NODES = 500, STEPS = 200000 };
+enum { NODES = 500 };
 
 static void test_heap(void)
 {
@@ -290,6 +329,7 @@ static void test_buffer(void)
 int main(void)
 {
     test_memory();
+    test_slabs();
     test_list();
     test_heap();
     test_slots();
