@@ -460,3 +460,53 @@ describe("neap.join_all", function()
         slow:kill()
     end)
 end)
+
+describe("a selecting sender that a finalizer ends while its values are taken", function()
+    -- Runs f while the next allocation collects, and a finalizer calls `act`.
+    local function beside(act, f)
+        collectgarbage("stop")
+        setmetatable({}, { __gc = act })
+        collectgarbage("incremental", 1, 1000, 40)
+        collectgarbage("restart")
+        local got = table.pack(f())
+        collectgarbage("incremental", 200, 100, 13)
+        return got
+    end
+
+    local ends = {
+        kill = function(t) t:kill() end,
+        kill_hard = function(t) t:kill { hard = true } end,
+        close = function(_, ch) ch:close() end,
+        receive = function(_, ch) ch:try_receive() end,
+    }
+    for capacity = 0, 1 do
+        for name, act in pairs(ends) do
+            it(("capacity %d, %s"):format(capacity, name), function()
+                for _ = 1, 20 do
+                    local ch, other = channel(capacity), channel()
+                    if capacity == 1 then ch:send("first", 1) end
+                    local t = spawn(function()
+                        neap.pcall(neap.select, { other, { ch, "second", 2 } })
+                    end)
+                    schedule()
+                    local acted
+                    local got = beside(function()
+                        acted = true
+                        act(t, ch)
+                    end, function() return ch:try_receive() end)
+                    collectgarbage()
+                    assert.is_true(acted)
+                    assert.is_false(t.blocked)
+                    if got[1] then
+                        assert.same({ n = 3, true, got[2], got[2] == "first" and 1 or 2 }, got)
+                    else
+                        assert.equal(0, capacity)
+                    end
+                    schedule()
+                    assert.is_false(t.alive)
+                    assert.same({ 0, 0 }, { ch.balance, other.balance })
+                end
+            end)
+        end
+    end
+end)

@@ -290,16 +290,28 @@ bool channel_try_send(lua_State *L, int i)
 
 /* ---- receive ---- */
 
+/* Pushes what a select sends (for a buffered channel, its item), which may run finalizers.
+** False, and nothing is pushed: one of them has ended that wait. */
+static bool pull_case(lua_State *L, struct channel *ch, struct tasklet *t)
+{
+    int top = lua_gettop(L);
+    select_push_values(L, t);
+    if (ch->capacity > 0)
+        pack_item(L, lua_gettop(L) - top, false);
+    if (ch->balance > 0 && wait_first(&ch->queue) == t)
+        return true;
+    lua_settop(L, top);
+    return false;
+}
+
 /* Pulls the values of the first sender onto L (of a buffered channel, its item); it stays
-** in the queue. */
+** in the queue. NULL, and nothing has moved: look at the channel again. */
 static struct tasklet *pull(lua_State *L, struct channel *ch)
 {
     struct tasklet *t = wait_first(&ch->queue);
     if (t->state == TASKLET_CASE) {
-        int top = lua_gettop(L);
-        select_push_values(L, t);
-        if (ch->capacity > 0)
-            pack_item(L, lua_gettop(L) - top, false);
+        if (!pull_case(L, ch, t))
+            return NULL;
     } else {
         int n = lua_gettop(t->leaf) - 1;
         if (n > SPARE_SLOTS)
@@ -311,11 +323,13 @@ static struct tasklet *pull(lua_State *L, struct channel *ch)
 }
 
 /* Takes from the buffer of the channel at c, and lets the first sender that waits for room
-** in. False: the one value is an error. */
-static bool take_buffered(lua_State *L, struct channel *ch, int c)
+** in: 1, or 0 if the one value is an error. -1, and nothing has moved: look again. */
+static int take_buffered(lua_State *L, struct channel *ch, int c)
 {
     int n = buffer_peek(L, ch, c), top = lua_gettop(L);
-    struct tasklet *t = ch->balance > 0 ? pull(L, ch) : NULL;
+    struct tasklet *t = NULL;
+    if (ch->balance > 0 && !(t = pull(L, ch)))
+        return -1;
     buffer_take(L, ch, c, n);
     if (t) {
         lua_rotate(L, top + 1, -2); /* the item on the top again */
@@ -329,11 +343,16 @@ int channel_receive(lua_State *L, struct channel *ch, double timeout, enum chann
 {
     if (runtime_of(L)->on_channel_ref != LUA_NOREF)
         tell(L, false, ch->count == 0 && ch->balance <= 0);
-    if (ch->count > 0)
-        return take_buffered(L, ch, 1) ? received(L, mode) : lua_error(L);
-    if (ch->balance > 0) {
+    while (ch->count > 0) {
+        int got = take_buffered(L, ch, 1);
+        if (got >= 0)
+            return got ? received(L, mode) : lua_error(L);
+    }
+    while (ch->balance > 0) {
         check_switch(L, ch, ch->preference > 0);
         struct tasklet *t = pull(L, ch);
+        if (!t)
+            continue;
         if (t->sends_error) {
             wait_wake(runtime_of(L), t, WAKE_SERVED);
             return lua_error(L);
@@ -352,19 +371,19 @@ int channel_receive(lua_State *L, struct channel *ch, double timeout, enum chann
 bool channel_try_receive(lua_State *L, int i)
 {
     struct channel *ch = lua_touserdata(L, i);
-    bool plain = true;
-    if (ch->count > 0) {
-        plain = take_buffered(L, ch, i);
-    } else if (ch->balance > 0) {
-        struct tasklet *t = pull(L, ch);
-        plain = !t->sends_error;
-        wait_wake(runtime_of(L), t, WAKE_SERVED);
-    } else {
-        return false;
+    while (ch->count > 0) {
+        int got = take_buffered(L, ch, i);
+        if (got >= 0)
+            return got ? true : lua_error(L);
     }
-    if (!plain)
-        lua_error(L);
-    return true;
+    while (ch->balance > 0) {
+        struct tasklet *t = pull(L, ch);
+        if (!t)
+            continue;
+        wait_wake(runtime_of(L), t, WAKE_SERVED);
+        return t->sends_error ? lua_error(L) : true;
+    }
+    return false;
 }
 
 bool channel_join(struct channel *ch, bool sender)

@@ -89,10 +89,12 @@ static int push_case(lua_State *L, int n)
     return -1;
 }
 
-/* Pushes the values 2..n of the list at index i; how many. */
+/* Pushes the values 2..n of the list at index i; how many. No script's code runs, but
+** finalizers may. */
 static int push_values(lua_State *L, int i)
 {
-    lua_getfield(L, i, "n");
+    lua_pushliteral(L, "n");
+    lua_rawget(L, i);
     lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : (lua_Integer)lua_rawlen(L, i);
     lua_pop(L, 1);
     if (n > INT32_MAX / 2)
@@ -286,6 +288,7 @@ int select_run(lua_State *L, double timeout)
         return luaL_error(L, "not enough memory");
     if (any_now(L, n, SELECT_SELF)) /* making it may have run finalizers, that made one ready */
         return lua_gettop(L) - SELECT_SELF;
+    wait_check(L); /* or killed the tasklet */
     for (int i = 0; i < n; i++) {
         if (!join(&s->cases[i])) {
             withdraw(s, NULL);
