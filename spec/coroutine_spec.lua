@@ -386,4 +386,46 @@ describe("coroutine", function()
         assert.same({ "b", 2 }, { name, value })
         assert.matches("in function 'coroutine.yield'", debug.traceback(co))
     end)
+
+    it("the thread of a tasklet that has ended is dead", function()
+        local function nothing() end
+        for name, f in pairs {
+            returns = nothing,
+            fails = function() pcall(error) error(neap.TaskletExit) end,
+            waits = function() sleep(60) end,
+            dropped = function()
+                local _ <close> = setmetatable({}, { __close = function() error "closed" end })
+                neap.schedule_remove()
+            end,
+        } do
+            local thread
+            local t = tasklet(function()
+                thread = coroutine.running()
+                f()
+            end)()
+            schedule()
+            if name == "waits" then
+                assert.equal("normal", coroutine.status(thread))
+                assert.is_false((pcall(coroutine.close, thread)))
+                t:kill()
+            elseif name == "dropped" then
+                t:bind(nil)
+            end
+            assert.equal("dead", coroutine.status(thread), name)
+            assert.same({ false, "cannot resume dead coroutine" }, { coroutine.resume(thread) })
+            assert.is_true(coroutine.close(thread))
+        end
+    end)
+
+    it("a wait in __close while a failed wrap is closed names coroutine.wrap", function()
+        local err
+        local f = coroutine.wrap(function()
+            local _ <close> = setmetatable({}, { __close = function()
+                err = select(2, pcall(schedule))
+            end })
+            error("failed", 0)
+        end)
+        assert.same({ false, "failed" }, { pcall(f) })
+        assert.equal("cannot wait inside coroutine.wrap (a C function)", err)
+    end)
 end)

@@ -408,6 +408,71 @@ describe("a hard kill", function()
         assert.equal("Cannot block in reactor task", err)
     end)
 
+    it("of the running one cannot be caught either, wherever it is", function()
+        local log
+        local function closes(what)
+            return setmetatable({}, { __close = function() log(what) end })
+        end
+        local function suicide() neap.getcurrent():kill { hard = true } end
+        local function caught(f)
+            local _ <close> = closes("inner")
+            while true do pcall(f) end
+        end
+        local where = {
+            plain = function() caught(suicide) end,
+            coroutine = function() coroutine.wrap(caught)(suicide) end,
+            sort = function() caught(function() table.sort({ 2, 1 }, suicide) end) end,
+            within_sort = function() table.sort({ 2, 1 }, function() pcall(suicide) end) end,
+            coroutine_in_sort = function()
+                caught(function() table.sort({ 2, 1 }, coroutine.wrap(suicide)) end)
+            end,
+            own_group_held = function()
+                local t = neap.getcurrent()
+                t.group = t
+                neap.pause_group(t, true)
+                caught(suicide)
+            end,
+        }
+        for name, f in pairs(where) do
+            local went_on
+            log = record.log()
+            local t = spawn(function()
+                local _ <close> = closes("outer")
+                pcall(f)
+                went_on = true
+            end)
+            assert.same({ false, neap.TaskletExit }, { t:join(5) }, name)
+            assert.is_nil(went_on, name)
+            assert.equal(name == "within_sort" and "outer" or "inner outer", tostring(log))
+        end
+    end)
+
+    it("of the running one by a callback or a finalizer: once that is left", function()
+        for name, call in pairs {
+            callback = function(f)
+                local d = deferred()
+                d:add_callback(f)
+                d:callback()
+            end,
+            finalizer = function(f)
+                setmetatable({}, { __gc = f })
+                collectgarbage()
+            end,
+        } do
+            local steps = 1
+            local t = spawn(function()
+                local me = neap.getcurrent()
+                pcall(call, function()
+                    me:kill { hard = true }
+                    steps = 2
+                end)
+                steps = 3
+            end)
+            assert.same({ false, neap.TaskletExit }, { t:join(5) }, name)
+            assert.equal(2, steps, name)
+        end
+    end)
+
     it("of one that never ran, a paused and a dead one", function()
         local ran = false
         local t = spawn(function() ran = true end)

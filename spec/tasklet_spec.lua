@@ -818,4 +818,56 @@ describe("looking around", function()
         local new = spawn(nothing)
         assert.matches("not started yet\nspawned at .*tasklet_spec%.lua:%d+", new:traceback())
     end)
+
+    it("a kill of the running one by a callback or a finalizer is pending", function()
+        local ways = {
+            kill = function(t) t:kill() end,
+            throw = function(t) t:throw(neap.TaskletExit) end,
+            group = function(t) neap.kill_group(t.group) end,
+        }
+        for name, way in pairs(ways) do
+            for where, call in pairs {
+                callback = function(f)
+                    local d = deferred()
+                    d:add_callback(f)
+                    d:callback()
+                    return d.result
+                end,
+                finalizer = function(f)
+                    setmetatable({}, { __gc = f })
+                    collectgarbage()
+                end,
+            } do
+                local went_on, in_there = false, false
+                local t = spawn(function()
+                    local me = neap.getcurrent()
+                    me.group = {}
+                    call(function()
+                        way(me)
+                        in_there = true
+                    end)
+                    went_on = true
+                end)
+                assert.same({ false, neap.TaskletExit }, { t:join(5) }, name .. where)
+                assert.same({ true, false }, { in_there, went_on }, name .. where)
+            end
+        end
+    end)
+
+    it("a finalizer that kills the one that is about to wait", function()
+        local ch = channel()
+        local t = spawn(function()
+            local me = neap.getcurrent()
+            collectgarbage("stop")
+            setmetatable({}, { __gc = function() me:kill() end })
+            collectgarbage("incremental", 1, 1000, 40)
+            collectgarbage("restart")
+            for _ = 1, 1000 do neap.select({ ch, { ch, 1 }, tasklet() }, 0) end
+            return neap.select({ ch, tasklet() }, 60)
+        end)
+        local got = table.pack(t:join(5))
+        collectgarbage("incremental", 200, 100, 13)
+        assert.same({ false, neap.TaskletExit, n = 2 }, got)
+        assert.equal(0, ch.balance)
+    end)
 end)

@@ -113,8 +113,10 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
 static const char *refusal(lua_State *L, lua_State *co, int nargs)
 {
     struct tasklet *t = runtime_of(L)->current;
-    if (t && t->thrown && t->leaf == L)
+    if (t && t->thrown && wait_possible(L))
         slice_raise(L, t);
+    if (*thread_word(co) & THREAD_OVER)
+        return "cannot resume dead coroutine";
     if (*thread_word(co) & THREAD_MARKS ||
         (lua_status(co) == LUA_OK && (co == L || lua_getstack(co, 0, &(lua_Debug){0}))))
         return "cannot resume non-suspended coroutine";
@@ -175,6 +177,8 @@ static const char *status_of(lua_State *L, lua_State *co)
 {
     if (co == L)
         return "running";
+    if (*thread_word(co) & THREAD_OVER)
+        return "dead";
     if (*thread_word(co) & THREAD_MARKS)
         return "normal";
     switch (lua_status(co)) {
@@ -230,6 +234,10 @@ static int close(lua_State *L)
     const char *state = status_of(L, co);
     if (*state != 'd' && *state != 's')
         return luaL_error(L, "cannot close a %s coroutine", state);
+    if (*thread_word(co) & THREAD_OVER) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
     if (rt->closing_depth >= MAX_CLOSING)
         return luaL_error(L, "C stack overflow");
     rt->closing_depth++;
@@ -249,6 +257,7 @@ void bind_coroutines(lua_State *L)
         {"yield", yield},     {"status", status}, {"isyieldable", isyieldable},
         {"running", running}, {"close", close},   {NULL, NULL},
     };
+    runtime_of(L)->wrapped = wrapped;
     lua_getglobal(L, "coroutine");
     luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);

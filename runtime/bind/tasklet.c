@@ -208,6 +208,7 @@ static int schedule_remove(lua_State *L)
     tasklet_push(L, t);
     lua_insert(L, 1);
     tasklet_set(L, 1, SIDE_TEMPVAL);
+    wait_check_switch(L); /* a finalizer may have killed it */
     t->state = TASKLET_PAUSED;
     return wait_switch(L, 0, removed_k);
 }
@@ -257,6 +258,10 @@ static int sleep_(lua_State *L)
 static int throw_into(lua_State *L, struct tasklet *t, bool pending)
 {
     struct runtime *rt = runtime_of(L);
+    if (t->state == TASKLET_RUNNING && !wait_possible(L) && wait_in_reactor_code(L)) {
+        slice_throw(L, t);
+        return 0;
+    }
     if (t->state == TASKLET_RUNNING)
         return lua_error(L);
     if (pending || !wait_possible(L)) {
@@ -281,6 +286,26 @@ static bool flag(lua_State *L, int i, const char *name)
     return on;
 }
 
+/* For good: at once, or, where the running one cannot be left, by an error that comes again
+** whenever it is caught. */
+static int kill_hard(lua_State *L, struct tasklet *t)
+{
+    if (t->state != TASKLET_RUNNING) {
+        tasklet_cut(runtime_of(L), t);
+        return 0;
+    }
+    if (wait_possible(L)) {
+        tasklet_leave(L, t);
+        return wait_switch(L, 0, nothing_k);
+    }
+    error_push(L, ERROR_TASKLET_EXIT, NULL);
+    slice_throw(L, t);
+    t->doomed = true;
+    if (!wait_in_reactor_code(L))
+        slice_raise(L, t);
+    return 0;
+}
+
 /* t:kill([pending]) */
 static int kill(lua_State *L)
 {
@@ -288,10 +313,8 @@ static int kill(lua_State *L)
     if (!tasklet_alive(t))
         return 0;
     bool pending = flag(L, 2, "pending");
-    if (lua_istable(L, 2) && flag(L, 2, "hard") && t->state != TASKLET_RUNNING) {
-        tasklet_cut(runtime_of(L), t);
-        return 0;
-    }
+    if (lua_istable(L, 2) && flag(L, 2, "hard"))
+        return kill_hard(L, t);
     error_push(L, ERROR_TASKLET_EXIT, NULL);
     return throw_into(L, t, pending);
 }

@@ -1,6 +1,7 @@
 #include "core/group.h"
 
 #include "core/sched.h"
+#include "core/slice.h"
 #include "core/timer.h"
 
 #include <math.h>
@@ -37,7 +38,13 @@ int group_kill(lua_State *L, int i)
         error_push(L, ERROR_TASKLET_EXIT, NULL);
         tasklet_throw(L, t, false);
     }
-    return self ? error_raise(L, ERROR_TASKLET_EXIT, NULL) : n;
+    if (self && !wait_in_reactor_code(L))
+        return error_raise(L, ERROR_TASKLET_EXIT, NULL);
+    if (self) {
+        error_push(L, ERROR_TASKLET_EXIT, NULL);
+        slice_throw(L, rt->current);
+    }
+    return n;
 }
 
 static void hold(struct runtime *rt, struct tasklet *t)

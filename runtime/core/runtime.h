@@ -69,6 +69,7 @@ struct runtime {
     int reactor_code;      /* > 0: code that may neither block nor switch */
     lua_State *chain_stop; /* the outermost thread under the leaf that cannot yield, or NULL */
     int closing_depth;     /* coroutine.close inside coroutine.close */
+    lua_CFunction wrapped; /* what coroutine.wrap returns: it has no name of its own */
     size_t outside;        /* tasklets whose wait the world outside can end */
 
     /* time: timer.c. The runtime's clock runs at `scale` times the real one. */
@@ -133,7 +134,8 @@ enum { READ_BUFFER = 65536 };
 enum {
     THREAD_ROOT = 1,    /* a tasklet's own thread: nobody but the scheduler resumes it */
     THREAD_WAITING = 2, /* a script's coroutine in the middle of a wait */
-    THREAD_MARKS = 3
+    THREAD_OVER = 4,    /* a tasklet's that has ended */
+    THREAD_MARKS = 7
 };
 
 static inline uintptr_t *thread_word(lua_State *L)

@@ -117,20 +117,43 @@ static void on_count(lua_State *L, lua_Debug *ar)
     lua_yield(L, 0);
 }
 
+/* Stays on a doomed tasklet, up to its root or to where it can be left. */
 static void on_raise(lua_State *L, lua_Debug *ar)
 {
-    struct tasklet *t = runtime_of(L)->current;
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = rt->current;
     (void)ar;
-    lua_sethook(L, NULL, 0, 0);
-    if (t && t->thrown) /* else a binding was quicker */
+    if (!t || !t->thrown) { /* a binding was quicker */
+        lua_sethook(L, NULL, 0, 0);
+        return;
+    }
+    if (rt->reactor_code)
+        return;
+    if (!t->doomed || !wait_possible(L))
         slice_raise(L, t);
+    tasklet_leave(L, t);
+    t->cut = true;
+    rt->suspending = true;
+    lua_yield(L, 0);
+}
+
+void slice_throw(lua_State *L, struct tasklet *t)
+{
+    luaL_checkstack(L, 4, NULL);
+    tasklet_push(L, t);
+    lua_insert(L, -2);
+    tasklet_set(L, -2, SIDE_THROWN);
+    lua_pop(L, 1);
+    t->thrown = true;
+    lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);
 }
 
 void slice_raise(lua_State *L, struct tasklet *t)
 {
-    t->wake = WAKE_SERVED;
-    t->thrown = false;
     luaL_checkstack(L, 4, NULL);
+    t->wake = WAKE_SERVED;
+    t->thrown = t->doomed;
+    lua_sethook(L, t->doomed ? on_raise : NULL, t->doomed ? LUA_MASKCOUNT : 0, 1);
     tasklet_push(L, t);
     tasklet_get(L, -1, SIDE_THROWN);
     lua_error(L);
@@ -156,8 +179,10 @@ void slice_before(struct runtime *rt, struct tasklet *t)
 void slice_new_leaf(lua_State *L, struct tasklet *t)
 {
     struct runtime *rt = runtime_of(L);
-    if (t->thrown)
+    if (t->thrown && wait_possible(L))
         slice_raise(L, t);
+    if (t->thrown)
+        lua_sethook(L, on_raise, LUA_MASKCOUNT, 1);
     if (lua_gethook(t->leaf) != on_count)
         count(rt, t->leaf);
 }

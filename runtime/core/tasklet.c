@@ -82,7 +82,7 @@ static void bind(lua_State *L, int self, int nargs, int line)
     t->thread = t->leaf = T;
     t->place = th.place;
     t->line = line;
-    t->started = t->exposed = t->cut = t->thrown = false;
+    t->started = t->exposed = t->cut = t->thrown = t->doomed = false;
     t->wake = WAKE_SERVED;
     t->state = TASKLET_PAUSED;
     list_push_back(&rt->tasklets, &t->all);
@@ -192,6 +192,7 @@ static bool answer_deferred(lua_State *L, int self, bool ok, int first)
 static void settle(lua_State *L, int self, bool ok, int first)
 {
     struct tasklet *t = lua_touserdata(L, self), *joiner;
+    t->thrown = t->doomed = false;          /* too late, or done */
     luaL_checkstack(L, LUA_MINSTACK, NULL); /* the results may have filled the frame */
     /* the program's main tasklet never ends without a word */
     bool taken = ok || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);
@@ -340,6 +341,30 @@ void tasklet_cut(struct runtime *rt, struct tasklet *t)
     if (main)
         rt->main = NULL;
     release(rt, th, keep && status == LUA_OK, status);
+}
+
+static int cut_off(lua_State *L)
+{
+    struct tasklet *t = lua_touserdata(L, 1);
+    if (tasklet_alive(t))
+        tasklet_cut(runtime_of(L), t);
+    return 0;
+}
+
+void tasklet_leave(lua_State *L, struct tasklet *t)
+{
+    struct runtime *rt = runtime_of(L);
+    luaL_checkstack(L, 4, NULL);
+    lua_pushcfunction(L, cut_off);
+    tasklet_push(L, t);
+    struct tasklet *cutter = tasklet_spawn(L, 1, -1);
+    sched_remove(rt, cutter);
+    cutter->held = false; /* nor of the group, from here on */
+    if (cutter->side)
+        cutter->side->grouped = false;
+    sched_prepend(rt, cutter);
+    lua_pop(L, 1);
+    t->state = TASKLET_PAUSED;
 }
 
 /* The body of a tasklet that got an error before it ever ran. */

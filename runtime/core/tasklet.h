@@ -39,6 +39,7 @@ struct tasklet {
     bool thrown : 1; /* then: SIDE_THROWN is to be raised in it */
     bool held : 1;   /* its group is paused */
     bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
+    bool doomed : 1; /* killed hard where it could not be left: whatever it does raises */
 };
 
 /* What few tasklets need. User values: enum side_value. */
@@ -162,6 +163,10 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now);
 /* Ends a live tasklet that does not run, for good: `<close>` variables run, innermost
 ** coroutine first, and may not wait; nothing is reported. */
 void tasklet_cut(struct runtime *rt, struct tasklet *t);
+
+/* Leaves the running tasklet, which may give way in L, for good: another one, which runs
+** next, cuts it. The caller yields. [E] */
+void tasklet_leave(lua_State *L, struct tasklet *t);
 
 /* Ends a paused tasklet without a word: nothing of it runs any more, `<close>` neither. */
 void tasklet_drop(struct runtime *rt, struct tasklet *t);

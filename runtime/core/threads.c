@@ -40,9 +40,11 @@ struct idle_thread threads_take(lua_State *L)
 void threads_drop(struct runtime *rt, uint32_t place)
 {
     lua_rawgeti(rt->L, LUA_REGISTRYINDEX, rt->threads_ref);
+    lua_rawgeti(rt->L, -1, place);
+    *thread_word(lua_tothread(rt->L, -1)) |= THREAD_OVER; /* a script may still look at it */
     lua_pushboolean(rt->L, 0);
-    lua_rawseti(rt->L, -2, place); /* the key exists: no memory needed */
-    lua_pop(rt->L, 1);
+    lua_rawseti(rt->L, -3, place); /* the key exists: no memory needed */
+    lua_pop(rt->L, 2);
     *free_place(rt, rt->free_places++) = place;
 }
 

@@ -31,6 +31,8 @@ static const char *push_function_name(lua_State *L, int f, const char *otherwise
 {
     static const char *const first[] = {"_G", "table", "string", "coroutine", "neap"};
     const char *name;
+    if (lua_tocfunction(L, f) == runtime_of(L)->wrapped)
+        return lua_pushliteral(L, "coroutine.wrap");
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
         lua_getfield(L, -1, first[i]);
@@ -97,12 +99,33 @@ struct tasklet *wait_refuse(lua_State *L)
     return NULL;
 }
 
+/* Whether a call of a finalizer is on L's stack. */
+static bool finalizing(lua_State *L)
+{
+    lua_Debug ar;
+    for (int level = 0; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "n", &ar);
+        if (*ar.namewhat == 'm' && strcmp(ar.name, "__gc") == 0)
+            return true;
+    }
+    return false;
+}
+
+bool wait_in_reactor_code(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    return rt->reactor_code || !rt->current || finalizing(L) ||
+           (rt->chain_stop && rt->chain_stop != L && finalizing(rt->chain_stop));
+}
+
 int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
             lua_KFunction k)
 {
     struct runtime *rt = runtime_of(L);
     struct tasklet *t = rt->current;
     bool real = q && q->class->outside; /* the network keeps real time */
+    if (t->thrown)                      /* a finalizer has killed it since wait_check */
+        slice_raise(L, t);
     if (timeout < HUGE_VAL && t->held && !real)
         t->side->remainder = timeout;
     else if (timeout < HUGE_VAL &&

@@ -35,6 +35,10 @@ static inline void wait_queue_init(struct wait_queue *q, const struct wait_class
 /* Raises why the running code cannot wait; see wait_check in tasklet.h. [E] */
 struct tasklet *wait_refuse(lua_State *L);
 
+/* Whether L runs code that may neither block nor switch: the reactor's, a callback of a
+** deferred, a finalizer. Slow. */
+bool wait_in_reactor_code(lua_State *L);
+
 /* Blocks the running tasklet, which wait_check allowed, on q (NULL: only on time) for at
 ** most `timeout` seconds (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */
 int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
