@@ -510,8 +510,9 @@ describe("the program, everything waits:", function()
         ]]
         assert.equal(1, status)
         assert.equal(1, count(output, "Deadlock: the last runnable tasklet cannot be blocked."))
-        assert.equal(1, count(output, "(reader) waits: receive on a channel\n"))
-        assert.equal(1, count(output, "(waiter) waits: deferred\n"))
+        local place = ", at " .. name
+        assert.equal(1, count(output, "(reader) waits: receive on a channel" .. place .. ":2\n"))
+        assert.equal(1, count(output, "(waiter) waits: deferred" .. place .. ":4\n"))
         assert.matches("in upvalue 'stuck'", output)
         assert.equal(1, count(output, "spawned at " .. name .. ":3\n"))
     end)

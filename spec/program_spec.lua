@@ -331,7 +331,7 @@ describe("a deadlock", function()
         same({ 1, "before\n" }, status, out)
         assert.is_truthy(err:find(DEADLOCK, 1, true))
         assert.is_truthy(err:find(
-            "tasklet %d+ %(worker%) waits: receive on a channel\nstack traceback:"))
+            "tasklet %d+ %(worker%) waits: receive on a channel, at %(command line%):2\nstack "))
         assert.equal(1, select(2, err:gsub("Deadlock:", "")))
     end)
 

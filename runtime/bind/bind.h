@@ -16,6 +16,9 @@ void bind_channels(lua_State *L);
 void bind_deferreds(lua_State *L);
 void bind_host(lua_State *L);
 
+/* What neap.host, on the top, tells of the end and does at it. */
+void bind_ending(lua_State *L);
+
 /* Replace functions of the standard libraries. */
 void bind_coroutines(lua_State *L);
 void bind_output(lua_State *L);

@@ -10,43 +10,6 @@ static int set_main(lua_State *L)
     return 0;
 }
 
-/* deadlock(): nothing can move any more: raises DeadlockError in main at its wait; false if
-** main has ended */
-static int deadlock(lua_State *L)
-{
-    struct runtime *rt = runtime_of(L);
-    bool alive =
-        rt->main && (rt->main->state == TASKLET_BLOCKED || rt->main->state == TASKLET_PAUSED);
-    if (alive) {
-        error_push(L, ERROR_DEADLOCK, "Deadlock: the last runnable tasklet cannot be blocked.");
-        tasklet_throw(L, rt->main, false);
-    }
-    lua_pushboolean(L, alive);
-    return 1;
-}
-
-/* blocked(): a text about each live tasklet: what it waits on, its traceback */
-static int blocked(lua_State *L)
-{
-    struct runtime *rt = runtime_of(L);
-    struct list *node;
-    lua_settop(L, 0);
-    lua_pushliteral(L, "");
-    list_each(node, &rt->tasklets)
-    {
-        struct tasklet *t = container_of(node, struct tasklet, all);
-        tasklet_push_title(L, t);
-        lua_pushfstring(L, " waits: %s\n",
-                        t->state == TASKLET_PAUSED ? "paused"
-                        : t->on                    ? t->on->class->what
-                                                   : "sleep");
-        tasklet_push_traceback(L, t);
-        lua_pushliteral(L, "\n");
-        lua_concat(L, 5);
-    }
-    return 1;
-}
-
 /* set_interrupt(f): f, a light userdata that is a void (*)(void), interrupts the thread that
 ** runs this runtime; may be called by another one. Two light userdata: a void (*)(void *)
 ** that the thread is to call when it is interrupted, from a signal handler, and its argument */
@@ -89,10 +52,13 @@ static int stats(lua_State *L)
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"set_main", set_main}, {"deadlock", deadlock},           {"blocked", blocked},
-        {"stats", stats},       {"set_interrupt", set_interrupt}, {NULL, NULL},
+        {"set_main", set_main},
+        {"stats", stats},
+        {"set_interrupt", set_interrupt},
+        {NULL, NULL},
     };
     luaL_newlib(L, functions);
+    bind_ending(L);
     return 1;
 }
 

@@ -2,6 +2,7 @@
 #include "core/tasklet.h"
 
 #include "bind/bind.h"
+#include "core/ending.h"
 #include "core/group.h"
 #include "core/sched.h"
 #include "core/select.h"
@@ -605,6 +606,18 @@ static void set_block_trap(lua_State *L, void *t)
     ((struct tasklet *)t)->block_trap = lua_toboolean(L, 3);
 }
 
+static void get_daemon(lua_State *L, void *p)
+{
+    struct tasklet *t = p;
+    lua_pushboolean(L, t->side && t->side->daemon);
+}
+
+static void set_daemon(lua_State *L, void *t)
+{
+    tasklet_side(L, 1);
+    ending_set_daemon(runtime_of(L), t, lua_toboolean(L, 3));
+}
+
 static void get_recursion_depth(lua_State *L, void *t)
 {
     lua_pushinteger(L, tasklet_depth(t));
@@ -698,6 +711,7 @@ void bind_tasklets(lua_State *L)
         {"waiting_on", get_waiting_on, NULL},
         {"name", get_name, set_name},
         {"group", get_group, set_group},
+        {"daemon", get_daemon, set_daemon},
         {"block_trap", get_block_trap, set_block_trap},
         {"recursion_depth", get_recursion_depth, NULL},
         {"tempval", get_tempval, set_tempval},

@@ -1,5 +1,6 @@
 #include "core/error.h"
 
+#include "core/ending.h"
 #include "core/runtime.h"
 #include "core/tasklet.h"
 
@@ -241,6 +242,8 @@ void error_report(lua_State *L, struct tasklet *t, const char *prefix)
     } else {
         lua_pushliteral(L, "");
     }
+    if (t && t == rt->main && error_is(L, v, ERROR_DEADLOCK))
+        ending_replace_trace(L, v);
     if (t && tasklet_alive(t) && t != rt->main) {
         lua_pushliteral(L, "\nin ");
         tasklet_push_title(L, t);

@@ -71,8 +71,10 @@ int runtime_open(struct runtime *rt, const char **why)
 {
     list_init(&rt->ready);
     list_init(&rt->tasklets);
+    list_init(&rt->daemons);
     list_init(&rt->streams);
     list_init(&rt->lingering);
+    list_init(&rt->listeners);
     list_init(&rt->starved);
     list_init(&rt->runners);
     list_init(&rt->held);

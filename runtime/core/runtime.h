@@ -81,12 +81,18 @@ struct runtime {
     struct list tasklets;               /* the live ones, oldest first */
     size_t tasklet_count, tasklet_peak; /* now; at most since the loop last slept */
     uint64_t next_id;
-    struct tasklet *main; /* the program's; NULL in an embedding host */
+    struct tasklet *main; /* the program's, while it lives; NULL in an embedding host */
     struct idle_thread *idle;
     uint32_t idle_count, idle_cap, thread_count, free_places;
     int threads_ref;    /* registry: array that anchors the tasklets' threads */
     int sides_ref;      /* registry: tasklet -> side block, weak keys */
     struct slots slots; /* ids of tasklets that a host knows */
+
+    /* the end: ending.c */
+    struct list daemons; /* side blocks of the live daemon tasklets */
+    bool main_ended;     /* there was a main tasklet: daemons do not count any more */
+    int last_turns;      /* turns since only daemons could run */
+    bool ending;         /* what is left is being killed */
 
     /* deferreds: deferred.c */
     int postponed_ref; /* registry: deferreds to run when the outermost firing is done */
@@ -118,7 +124,8 @@ struct runtime {
     struct stream *held_for; /* whose its bytes at held_from .. held_to are, or NULL */
     size_t held_from, held_to;
     struct list streams, lingering;        /* open ones; closed ones with output left */
-    struct list starved;                   /* listeners out of descriptors */
+    struct list listeners;                 /* open ones */
+    struct list starved;                   /* of them, those out of descriptors */
     void (*close_net)(struct runtime *rt); /* ends what is left there; NULL: never opened */
     void (*cut_net)(struct runtime *rt, struct tasklet *t); /* t is cut: its turns go on */
 

@@ -1,6 +1,7 @@
 #include "core/sched.h"
 
 #include "core/deferred.h"
+#include "core/ending.h"
 #include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/threads.h"
@@ -69,6 +70,12 @@ static void resume(struct runtime *rt, struct tasklet *t)
         status = LUA_ERRRUN;
     }
     tasklet_release(rt, t, status);
+}
+
+void sched_run_one(struct runtime *rt, struct tasklet *t)
+{
+    sched_remove(rt, t);
+    resume(rt, t);
 }
 
 void sched_leave_run(struct runtime *rt, struct tasklet *t)
@@ -146,7 +153,7 @@ bool sched_run(struct runtime *rt)
         timer_fire_due(rt);
         run_queue(rt);
         deferred_report_unhandled(rt);
-        if (stopped(rt) || !sched_busy(rt))
+        if (stopped(rt) || !sched_busy(rt) || ending_due(rt))
             break;
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);
         if (wait > 0)

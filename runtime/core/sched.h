@@ -32,6 +32,9 @@ static inline void sched_remove(struct runtime *rt, struct tasklet *t)
     rt->ready_count -= !t->held;
 }
 
+/* Runs a ready tasklet, now, until it waits, gives way or ends. */
+void sched_run_one(struct runtime *rt, struct tasklet *t);
+
 /* Takes a tasklet that is paused out of neap.run, if it is in there: those whose run began
 ** later go on too, at the end of the queue. */
 void sched_leave_run(struct runtime *rt, struct tasklet *t);

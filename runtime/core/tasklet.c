@@ -86,6 +86,8 @@ static void bind(lua_State *L, int self, int nargs, int line)
     t->wake = WAKE_SERVED;
     t->state = TASKLET_PAUSED;
     list_push_back(&rt->tasklets, &t->all);
+    if (t->side && t->side->daemon)
+        list_push_back(&rt->daemons, &t->side->daemons);
     if (++rt->tasklet_count > rt->tasklet_peak)
         rt->tasklet_peak = rt->tasklet_count;
     slice_awake(rt); /* the one that runs is not alone any more */
@@ -217,8 +219,12 @@ static void mark_dead(struct runtime *rt, struct tasklet *t, bool ok)
     t->held = false;
     list_remove(&t->all);
     rt->tasklet_count--;
-    if (t == rt->main)
+    if (t == rt->main) {
         rt->main = NULL;
+        rt->main_ended = true;
+    }
+    if (t->side)
+        list_remove(&t->side->daemons);
     if (t->side && t->side->host_id)
         slots_drop(&rt->slots, t->side->host_id, ok ? TASKLET_RETURNED : TASKLET_FAILED);
 }
@@ -316,7 +322,10 @@ static int cut(lua_State *L)
     while (n-- > 0) {
         if (lua_resetthread(chain[n]) != LUA_OK) {
             lua_xmove(chain[n], L, 1);
-            error_report(L, NULL, "");
+            if (rt->ending && error_is(L, -1, ERROR_TASKLET_EXIT))
+                lua_pop(L, 1); /* its cleanup would have waited */
+            else
+                error_report(L, NULL, "");
         }
     }
     if (!rt->closing) {
@@ -476,6 +485,8 @@ struct side *tasklet_side(lua_State *L, int i)
         return t->side;
     }
     wait_queue_init(&side->joiners, &join_class);
+    list_init(&side->daemons);
+    side->owner = t;
     side->remainder = -1;
     lua_rawset(L, -3);
     lua_pop(L, 1);
@@ -543,7 +554,8 @@ void tasklet_push_title(lua_State *L, struct tasklet *t)
     if (lua_isstring(L, -1))
         lua_pushfstring(L, "tasklet %I (%s)", (LUAI_UACINT)t->id, lua_tostring(L, -1));
     else
-        lua_pushfstring(L, "tasklet %I", (LUAI_UACINT)t->id);
+        lua_pushfstring(L, t == runtime_of(L)->main ? "tasklet %I (main)" : "tasklet %I",
+                        (LUAI_UACINT)t->id);
     lua_replace(L, -3);
     lua_pop(L, 1);
 }
@@ -554,7 +566,8 @@ void tasklet_push_site(lua_State *L, struct tasklet *t)
     push_root_value(L, t, ROOT_SITE);
     if (!lua_isfunction(L, -1)) {
         lua_pop(L, 1);
-        lua_pushliteral(L, "spawned by the host");
+        lua_pushstring(L,
+                       t == runtime_of(L)->main ? "the main tasklet" : "spawned by the host");
         return;
     }
     lua_getinfo(L, ">S", &ar);
@@ -562,6 +575,29 @@ void tasklet_push_site(lua_State *L, struct tasklet *t)
         lua_pushfstring(L, "spawned at %s:%d", ar.short_src, (int)t->line);
     else
         lua_pushfstring(L, "spawned in %s", ar.short_src);
+}
+
+/* Pushes the place of the innermost Lua function of a thread, if it has one. */
+static bool push_line(lua_State *L, lua_State *T)
+{
+    lua_Debug ar;
+    for (int level = 0; lua_getstack(T, level, &ar); level++) {
+        lua_getinfo(T, "Sl", &ar);
+        if (ar.currentline > 0) {
+            lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+            return true;
+        }
+    }
+    return false;
+}
+
+void tasklet_push_place(lua_State *L, struct tasklet *t)
+{
+    lua_State *chain[MAX_CHAIN];
+    for (int n = t->started ? chain_of(t, chain) : 0; n-- > 0;)
+        if (push_line(L, chain[n]))
+            return;
+    lua_pushnil(L);
 }
 
 void tasklet_push_traceback(lua_State *L, struct tasklet *t)

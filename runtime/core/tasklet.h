@@ -50,6 +50,9 @@ struct side {
     double remainder; /* of its timer, while its group is paused; < 0: it has none */
     bool ended, ok;   /* SIDE_OUTCOME holds the results, or the error */
     bool grouped;     /* SIDE_GROUP is its group */
+    bool daemon;
+    struct tasklet *owner; /* whose it is */
+    struct list daemons;   /* in runtime.daemons while a daemon and alive */
 };
 
 enum side_value {
@@ -132,6 +135,9 @@ static inline bool tasklet_alive(const struct tasklet *t)
 
 /* Pushes the userdata of a live tasklet. [E] */
 void tasklet_push(lua_State *L, struct tasklet *t);
+
+/* Pushes `script.lua:3`, where its innermost Lua function is; nil if there is none. [E] */
+void tasklet_push_place(lua_State *L, struct tasklet *t);
 
 /* The side block of the tasklet at index i, made if need be. [E] */
 struct side *tasklet_side(lua_State *L, int i);

@@ -75,6 +75,8 @@ static const char *push_culprit(lua_State *L, int level)
 struct tasklet *wait_refuse(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
+    if (rt->ending && !rt->current)
+        error_raise(L, ERROR_TASKLET_EXIT, NULL);
     if (rt->reactor_code || !rt->current)
         luaL_error(L, rt->reactor_code ? "Cannot block in reactor task"
                                        : "cannot wait here; use neap_spawn");

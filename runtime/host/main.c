@@ -52,13 +52,24 @@ static void on_log(void *ud, int level, const char *message)
     fprintf(stderr, "neap: %s%s\n", level == NEAP_LOG_WARN ? "warning: " : "", message);
 }
 
+/* The length of main's traceback as `lua` prints it: not with the frames below its own. */
+static int without_root(const char *trace)
+{
+    static const char root[] = "\n\t[C]: in ?\n\t[C]: in ?";
+    size_t n = strlen(trace), m = sizeof root - 1;
+    bool ours = n >= m && strcmp(trace + n - m, root) == 0;
+    return (int)(ours ? n - m / 2 : n);
+}
+
 static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
 {
     struct program *p = ud;
     p->failed = true;
+    bool main = p->main.id && t.id == p->main.id;
     fflush(stdout);
-    fprintf(stderr, "neap: %s%s%s\n", message, *trace ? "\n" : "", trace);
-    if (p->main.id && t.id == p->main.id) {
+    fprintf(stderr, "neap: %s%s%.*s\n", message, *trace ? "\n" : "",
+            main ? without_root(trace) : (int)strlen(trace), trace);
+    if (main) {
         p->main_failed = true;
         neap_interrupt(p->N);
     }
@@ -298,29 +309,28 @@ static bool call_host(lua_State *L, const char *name)
     return lua_pcall(L, 0, 1, 0) == LUA_OK;
 }
 
-/* Runs until the end; tasklets that are then blocked for ever are named. */
+/* Tells of the tasklets that wait for ever, if there are any. */
+static void tell_deadlock(struct program *p, lua_State *L)
+{
+    if (!call_host(L, "blocked") || !lua_isstring(L, -1) || !*lua_tostring(L, -1))
+        return;
+    p->failed = true;
+    fflush(stdout);
+    fprintf(stderr, "neap: Deadlock: the last runnable tasklet cannot be blocked.\n%s\n",
+            lua_tostring(L, -1));
+}
+
+/* Runs until the end. While main lives it is told that nothing moves, and may go on. */
 static void run(struct program *p)
 {
     lua_State *L = neap_lua(p->N);
-    neap_stats stats = {.size = sizeof stats};
-    bool deadlocked = false;
-    while (neap_run(p->N) == NEAP_OK) {
-        neap_get_stats(p->N, &stats);
-        if (stats.tasks == 0)
-            return;
-        if (!call_host(L, "deadlock") || !lua_toboolean(L, -1))
-            break; /* main has returned: there is nobody to tell */
-        deadlocked = true;
-    }
-    if (p->main_failed && !deadlocked)
-        return; /* its error ends the program: the others are no part of it */
-    if (call_host(L, "blocked") && lua_isstring(L, -1) && *lua_tostring(L, -1)) {
-        p->failed = true;
-        fflush(stdout);
-        if (!p->main_failed) /* else it has said so itself */
-            fputs("neap: Deadlock: the last runnable tasklet cannot be blocked.\n", stderr);
-        fputs(lua_tostring(L, -1), stderr);
-    }
+    while (neap_run(p->N) == NEAP_OK && call_host(L, "deadlock") && lua_toboolean(L, -1))
+        lua_settop(L, 0);
+    if (!p->main_failed) /* else its error has ended the program: the others are no part of it */
+        tell_deadlock(p, L);
+    lua_settop(L, 0);
+    if (!call_host(L, "finish"))
+        on_log(p, NEAP_LOG_WARN, "not enough memory to end the tasklets");
     lua_settop(L, 0);
 }
 

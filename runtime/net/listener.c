@@ -67,6 +67,7 @@ static void starve(struct listener *l, int error)
 int listener_open(struct listener *l, struct runtime *rt, const struct address *a, int backlog)
 {
     int one = 1, zero = 0, error;
+    list_init(&l->all);
     list_init(&l->starved);
     wait_queue_init(&l->acceptors, &acceptor_class);
     l->fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -81,6 +82,7 @@ int listener_open(struct listener *l, struct runtime *rt, const struct address *
         getsockname(l->fd, (struct sockaddr *)&l->address.sa, &l->address.length) < 0)
         goto fail;
     l->rt = rt;
+    list_push_back(&rt->listeners, &l->all);
     l->pause = first_pause;
     l->told = -longest_pause;
     l->retry.fn = on_retry;
@@ -145,6 +147,7 @@ void listener_close(struct listener *l)
     watch_stop(l->rt->reactor, &l->watch);
     timer_disarm(l->rt, &l->retry.timer);
     list_remove(&l->starved);
+    list_remove(&l->all);
     close(l->fd);
     wait_wake_all(l->rt, &l->acceptors, WAKE_CLOSED);
     listener_descriptor_free(l->rt);

@@ -10,6 +10,7 @@
 
 struct listener {
     struct object object;
+    struct list all;     /* in runtime.listeners while open */
     struct list starved; /* in runtime.starved while it lacks descriptors */
     struct runtime *rt;
     int fd;
