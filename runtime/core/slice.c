@@ -8,6 +8,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -66,12 +67,19 @@ static void watch_hold(struct runtime *rt, lua_State *L)
     rt->current->leaf = leaf;
 }
 
+/* What the library's own Lua code does between two waits is one step for the others. */
+static bool in_library(lua_State *L, lua_Debug *ar)
+{
+    static const char ours[] = "@lua/neap/";
+    lua_getinfo(L, "S", ar);
+    return strncmp(ar->source, ours, sizeof ours - 1) == 0;
+}
+
 static void on_time(lua_State *L, lua_Debug *ar)
 {
     struct runtime *rt = runtime_of(L);
     struct slice *s = &rt->slice;
     struct tasklet *t = rt->current;
-    (void)ar;
     if (!t || atomic_load(&rt->resumes) != s->turn || clock_now() - s->began < s->shortest) {
         restore_hook(rt, L); /* it is about a turn that is over */
         return;
@@ -81,7 +89,7 @@ static void on_time(lua_State *L, lua_Debug *ar)
         restore_hook(rt, L);
         return;
     }
-    if (!wait_possible(L) || rt->switch_trap || t->atomic) {
+    if (!wait_possible(L) || rt->switch_trap || t->atomic || in_library(L, ar)) {
         lua_sethook(L, on_time, LUA_MASKCOUNT, TRY_AGAIN);
         return;
     }
@@ -103,9 +111,8 @@ static void on_count(lua_State *L, lua_Debug *ar)
 {
     struct runtime *rt = runtime_of(L);
     struct tasklet *t = rt->current;
-    (void)ar;
     if (!t || !rt->run_limit || list_empty(&rt->runners) || !wait_possible(L) ||
-        rt->switch_trap || t->atomic) {
+        rt->switch_trap || t->atomic || in_library(L, ar)) {
         if (!rt->run_limit)
             lua_sethook(L, NULL, 0, 0);
         return;
