@@ -19,7 +19,7 @@ static int pcall_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)ctx;
     if (status != LUA_OK && status != LUA_YIELD) {
-        if (error_is(L, -1, ERROR_TASKLET_EXIT) || error_is(L, -1, ERROR_INTERRUPTED))
+        if (error_unwinds(L, -1))
             return lua_error(L);
         lua_pushboolean(L, 0);
         lua_insert(L, -2);
@@ -28,7 +28,7 @@ static int pcall_k(lua_State *L, int status, lua_KContext ctx)
     return lua_gettop(L);
 }
 
-/* pcall(f, ...): the pcall that lets the end of a tasklet through */
+/* pcall(f, ...): the pcall that lets the end of a tasklet, a scope or a time limit through */
 static int neap_pcall(lua_State *L)
 {
     luaL_checkany(L, 1);

@@ -38,6 +38,8 @@ static void preload(lua_State *L)
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushcfunction(L, bind_open_net);
     lua_setfield(L, -2, "neap.net");
+    lua_pushcfunction(L, bind_open_inside);
+    lua_setfield(L, -2, "neap.inside");
     for (const struct lua_module *m = lua_modules; m->name; m++) {
         lua_pushlightuserdata(L, (void *)m);
         lua_pushcclosure(L, load_module, 1);
@@ -52,6 +54,7 @@ static int load_on_use(lua_State *L)
     static const char *const names[][2] = {
         {"map", "neap.tasklets"},
         {"join_all", "neap.tasklets"},
+        {"scope", "neap.scope"},
     };
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

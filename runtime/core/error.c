@@ -10,7 +10,7 @@
 
 static const char *const names[ERROR_CLASSES] = {
     "TaskletExit", "Interrupted",   "CancelledError", "TimeoutError", "AlreadyCalledError",
-    "ClosedError", "DeadlockError", "FirstError",     "Error",
+    "ClosedError", "DeadlockError", "FirstError",     "Unwinding",    "Error",
 };
 
 const char *error_name(enum error_class c)
@@ -103,6 +103,12 @@ int error_is(lua_State *L, int i, enum error_class c)
     const void *id = lua_topointer(L, -1);
     lua_pop(L, 1);
     return id == rt->error_id[c];
+}
+
+int error_unwinds(lua_State *L, int i)
+{
+    return error_is(L, i, ERROR_TASKLET_EXIT) || error_is(L, i, ERROR_INTERRUPTED) ||
+           error_is(L, i, ERROR_UNWINDING);
 }
 
 int failure_test(lua_State *L, int i)

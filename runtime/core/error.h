@@ -17,7 +17,8 @@ enum error_class {
     ERROR_CLOSED,
     ERROR_DEADLOCK,
     ERROR_FIRST,
-    ERROR_WORLD, /* what neap.must makes of nil, err, code */
+    ERROR_UNWINDING, /* a cancellation on its way out to what arranged it: see error_unwinds */
+    ERROR_WORLD,     /* what neap.must makes of nil, err, code */
     ERROR_CLASSES
 };
 
@@ -35,6 +36,10 @@ int error_raise(lua_State *L, enum error_class c, const char *text);
 
 /* Whether the value at index i is of the class. */
 int error_is(lua_State *L, int i, enum error_class c);
+
+/* Whether the value at index i ends what lies around it too, so that neap.pcall lets it
+** through: TaskletExit, Interrupted, and the private errors of a scope or a deadline. */
+int error_unwinds(lua_State *L, int i);
 
 /* A message handler: turns an error into a failure that carries the traceback from
 ** where it was raised. TaskletExit and failures pass as they are. */

@@ -189,6 +189,42 @@ static bool answer_deferred(lua_State *L, int self, bool ok, int first)
     return true;
 }
 
+/* Tells those who watch the tasklet how it ended; whether one of them takes its error. */
+static bool tell_watchers(lua_State *L, int self, bool ok, int first)
+{
+    struct runtime *rt = runtime_of(L);
+    bool taken = false;
+    int top = lua_gettop(L);
+    tasklet_get(L, self, SIDE_WATCHERS);
+    lua_pushcfunction(L, error_handler);
+    for (int i = 1; lua_istable(L, top + 1); i++) {
+        if (lua_rawgeti(L, top + 1, i) == LUA_TNIL)
+            break;
+        lua_pushvalue(L, self);
+        lua_pushboolean(L, ok);
+        if (ok)
+            lua_pushnil(L);
+        else if (error_is(L, first, ERROR_TASKLET_EXIT))
+            lua_pushvalue(L, first);
+        else
+            failure_push(L, first, "");
+        rt->reactor_code++;
+        int status = lua_pcall(L, 3, 1, top + 2);
+        rt->reactor_code--;
+        if (status == LUA_OK)
+            taken |= lua_toboolean(L, -1);
+        else
+            error_report(L, NULL, "");
+        lua_settop(L, top + 2);
+    }
+    if (lua_istable(L, top + 1)) { /* another life is not theirs to watch */
+        lua_pushnil(L);
+        tasklet_set(L, self, SIDE_WATCHERS);
+    }
+    lua_settop(L, top);
+    return taken;
+}
+
 /* The tasklet at index `self` has ended; its results, or its error, are at first..top.
 ** They go to whoever waits; an error that nobody waits for is reported. */
 static void settle(lua_State *L, int self, bool ok, int first)
@@ -200,6 +236,7 @@ static void settle(lua_State *L, int self, bool ok, int first)
     bool taken = ok || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);
     if (t->side) {
         taken |= answer_deferred(L, self, ok, first);
+        taken |= tell_watchers(L, self, ok, first);
         taken |= !list_empty(&t->side->joiners.waiters);
     }
     if (!taken) {
@@ -409,6 +446,33 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
     lua_xmove(L, t->leaf, 1);
     t->wake = WAKE_RAISE;
     now ? sched_prepend(rt, t) : sched_append(rt, t);
+}
+
+void tasklet_interrupt(lua_State *L, int i)
+{
+    struct tasklet *t = lua_touserdata(L, i);
+    if (t->state != TASKLET_RUNNING) {
+        tasklet_throw(L, t, false);
+        return;
+    }
+    tasklet_set(L, i, SIDE_THROWN);
+    t->thrown = true;
+}
+
+void tasklet_watch(lua_State *L, int i, int f)
+{
+    i = lua_absindex(L, i);
+    f = lua_absindex(L, f);
+    tasklet_get(L, i, SIDE_WATCHERS);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_createtable(L, 1, 0);
+        lua_pushvalue(L, -1);
+        tasklet_set(L, i, SIDE_WATCHERS);
+    }
+    lua_pushvalue(L, f);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 1);
 }
 
 /* ---- looking ---- */

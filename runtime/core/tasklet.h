@@ -65,7 +65,8 @@ enum side_value {
     SIDE_ORIGIN,   /* the last failure that was raised here, but first elsewhere */
     SIDE_THROWN,   /* to be raised when it goes on */
     SIDE_GROUP,
-    SIDE_VALUES = SIDE_GROUP
+    SIDE_WATCHERS, /* a list of functions that are told of its end */
+    SIDE_VALUES = SIDE_WATCHERS
 };
 
 enum { TASKLET_RETURNED = 1, TASKLET_FAILED }; /* the last word about it in runtime.slots */
@@ -151,6 +152,15 @@ void tasklet_set(lua_State *L, int i, enum side_value v);
 /* Pushes what a join of the dead tasklet at index i gives: true and the results, or false
 ** and the error; how many. [E] */
 int tasklet_push_outcome(lua_State *L, int i);
+
+/* Has the function at index f told of the end of the tasklet at index i, once: as reactor
+** code, f(tasklet, true) or f(tasklet, false, failure or TaskletExit); it returns true if it
+** has taken the error. [E] */
+void tasklet_watch(lua_State *L, int i, int f);
+
+/* Raises the value on the top, taken off, in a live tasklet: as tasklet_throw does, in the
+** running one at its next wait. [E] */
+void tasklet_interrupt(lua_State *L, int i);
 
 /* How many calls deep it is, its own coroutines included; 0 if it has not started. */
 int tasklet_depth(struct tasklet *t);

@@ -1,0 +1,121 @@
+/* require "neap.inside": what the library's modules written in Lua need of the core, and
+** scripts do not. */
+#include "bind/bind.h"
+#include "core/sched.h"
+#include "core/tasklet.h"
+
+/* spawn(watcher, f, ...): a new tasklet whose end the watcher is told; it counts as spawned by
+** the caller of the Lua function that calls this */
+static int spawn(lua_State *L)
+{
+    enum { caller_of_caller = 2 };
+    bind_check_callable(L, 2);
+    struct tasklet *t = tasklet_new(L);
+    lua_insert(L, 1);
+    tasklet_watch(L, 1, 2);
+    lua_remove(L, 2);
+    tasklet_bind(L, 1, lua_gettop(L) - 2, caller_of_caller);
+    sched_append(runtime_of(L), t);
+    return 1;
+}
+
+/* watch(t, f): f is told of the end of a live tasklet: tasklet_watch */
+static int watch(lua_State *L)
+{
+    object_check(L, 1, OBJECT_TASKLET);
+    bind_check_callable(L, 2);
+    tasklet_watch(L, 1, 2);
+    return 0;
+}
+
+/* interrupt(t, err): raises it in a live tasklet: where it waits, or in the running one at
+** its next wait */
+static int interrupt(lua_State *L)
+{
+    struct tasklet *t = object_check(L, 1, OBJECT_TASKLET);
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    if (tasklet_alive(t))
+        tasklet_interrupt(L, 1);
+    return 0;
+}
+
+/* retract(err): it is not raised any more in the running tasklet, if it has not been yet */
+static int retract(lua_State *L)
+{
+    struct tasklet *t = runtime_of(L)->current;
+    if (!t || !t->thrown)
+        return 0;
+    tasklet_push(L, t);
+    tasklet_get(L, -1, SIDE_THROWN);
+    if (lua_rawequal(L, 1, -1))
+        t->thrown = false;
+    return 0;
+}
+
+/* unwinds(err): whether neap.pcall lets it through */
+static int unwinds(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, error_unwinds(L, 1));
+    return 1;
+}
+
+/* raise(failure): raises its error; a report shows both tracebacks */
+static int raise(lua_State *L)
+{
+    lua_settop(L, 1);
+    tasklet_push(L, runtime_of(L)->current);
+    lua_pushvalue(L, 1);
+    tasklet_set(L, 2, SIDE_ORIGIN);
+    lua_settop(L, 1);
+    failure_unwrap(L);
+    return lua_error(L);
+}
+
+/* report(failure): an error that nobody handles, of the running tasklet */
+static int report(lua_State *L)
+{
+    lua_settop(L, 1);
+    error_report(L, runtime_of(L)->current, "");
+    return 0;
+}
+
+/* check_wait(): raises what a wait here would raise */
+static int check_wait(lua_State *L)
+{
+    wait_check(L);
+    return 0;
+}
+
+/* can_wait(): whether the running code may block here */
+static int can_wait(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_pushboolean(L, wait_possible(L) && !rt->switch_trap && !rt->current->block_trap);
+    return 1;
+}
+
+/* title(t): a live tasklet's name and where it was spawned, for tracebacks */
+static int title(lua_State *L)
+{
+    struct tasklet *t = object_check(L, 1, OBJECT_TASKLET);
+    tasklet_push_title(L, t);
+    lua_pushliteral(L, ", ");
+    tasklet_push_site(L, t);
+    lua_concat(L, 3);
+    return 1;
+}
+
+/* failure: a message handler that makes a failure of an error */
+int bind_open_inside(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"spawn", spawn},       {"watch", watch},           {"interrupt", interrupt},
+        {"retract", retract},   {"unwinds", unwinds},       {"raise", raise},
+        {"report", report},     {"check_wait", check_wait}, {"title", title},
+        {"can_wait", can_wait}, {"failure", error_handler}, {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    return 1;
+}
