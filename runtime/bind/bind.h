@@ -14,6 +14,7 @@ void bind_errors(lua_State *L);
 void bind_tasklets(lua_State *L);
 void bind_channels(lua_State *L);
 void bind_deferreds(lua_State *L);
+void bind_time(lua_State *L);
 void bind_host(lua_State *L);
 
 /* What neap.host, on the top, tells of the end and does at it. */

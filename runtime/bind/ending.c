@@ -22,7 +22,7 @@ static void append(lua_State *L, int i)
 static void push_wait(lua_State *L, struct tasklet *t)
 {
     if (t->state == TASKLET_BLOCKED)
-        lua_pushstring(L, t->on ? t->on->class->what : "sleep");
+        lua_pushstring(L, wait_what(runtime_of(L), t));
     else
         lua_pushstring(L, t->state == TASKLET_PAUSED ? "paused" : "ready");
     if (t->held)

@@ -1,6 +1,7 @@
 /* require "neap.host": what a program around neap needs beyond neap.h. */
 #include "bind/bind.h"
 #include "core/slice.h"
+#include "core/timer.h"
 
 /* set_main(): the running tasklet is the program's main one */
 static int set_main(lua_State *L)
@@ -32,14 +33,10 @@ static int stats(lua_State *L)
         const char *name;
         uint64_t value;
     } figures[] = {
-        {"tasks", rt->tasklet_count},
-        {"ready", rt->ready_count},
-        {"timers", rt->timers.count + rt->real_timers.count},
-        {"watches", reactor_watches(rt->reactor)},
-        {"outside", rt->outside},
-        {"mem", rt->memory.used},
-        {"resumes", rt->resumes},
-        {"fails", rt->fails},
+        {"tasks", rt->tasklet_count}, {"ready", rt->ready_count},
+        {"timers", timer_count(rt)},  {"watches", reactor_watches(rt->reactor)},
+        {"outside", rt->outside},     {"mem", rt->memory.used},
+        {"resumes", rt->resumes},     {"fails", rt->fails},
     };
     lua_newtable(L);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {

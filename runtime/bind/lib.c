@@ -87,6 +87,7 @@ void bind_open(lua_State *L)
     bind_tasklets(L);
     bind_channels(L);
     bind_deferreds(L);
+    bind_time(L);
     bind_host(L);
     bind_coroutines(L);
     bind_output(L);

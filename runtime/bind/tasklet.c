@@ -7,7 +7,6 @@
 #include "core/sched.h"
 #include "core/select.h"
 #include "core/slice.h"
-#include "core/timer.h"
 #include "core/wait.h"
 
 #include <math.h>
@@ -244,15 +243,6 @@ static int run_all(lua_State *L)
     return wait_switch(L, owner, ran);
 }
 
-/* sleep(seconds) */
-static int sleep_(lua_State *L)
-{
-    luaL_checknumber(L, 1);
-    double s = wait_timeout(L, 1);
-    wait_check(L);
-    return wait_on(L, NULL, s, 0, nothing_k);
-}
-
 /* ---- ending ---- */
 
 /* Raises the value on the top in t, now if the caller can step aside for it. */
@@ -468,15 +458,6 @@ static int watchdog(lua_State *L)
     return 0;
 }
 
-/* scale(x): the rate of the runtime's clock */
-static int scale(lua_State *L)
-{
-    double x = luaL_checknumber(L, 1);
-    luaL_argcheck(L, x >= 0 && x < HUGE_VAL, 1, "a rate is a number from 0 on");
-    timer_scale(runtime_of(L), x);
-    return 0;
-}
-
 /* kill_group(g): ends all of a group, newest first; how many */
 static int kill_group(lua_State *L)
 {
@@ -519,13 +500,6 @@ static int tasklets(lua_State *L)
         tasklet_push(L, container_of(node, struct tasklet, all));
         lua_rawseti(L, -2, ++n);
     }
-    return 1;
-}
-
-static int now(lua_State *L)
-{
-    struct runtime *rt = runtime_of(L);
-    lua_pushnumber(L, timer_now(rt));
     return 1;
 }
 
@@ -580,7 +554,7 @@ static void get_waiting_on(lua_State *L, void *p)
     if (t->state != TASKLET_BLOCKED)
         lua_pushnil(L);
     else
-        lua_pushstring(L, t->on ? t->on->class->what : "sleep");
+        lua_pushstring(L, wait_what(runtime_of(L), t));
 }
 
 static void get_group(lua_State *L, void *t)
@@ -667,12 +641,10 @@ void bind_tasklets(lua_State *L)
         {"spawn", spawn},
         {"schedule", schedule},
         {"schedule_remove", schedule_remove},
-        {"sleep", sleep_},
         {"getcurrent", getcurrent},
         {"getmain", getmain},
         {"getruncount", getruncount},
         {"tasklets", tasklets},
-        {"now", now},
         {"switch_trap", switch_trap},
         {"select", select_},
         {"run", run_all},
@@ -680,7 +652,6 @@ void bind_tasklets(lua_State *L)
         {"set_channel_callback", set_channel_callback},
         {"preempt", preempt},
         {"watchdog", watchdog},
-        {"scale", scale},
         {"kill_group", kill_group},
         {"pause_group", pause_group},
         {NULL, NULL},

@@ -21,13 +21,16 @@ struct share {
     size_t tasklets, ready, outside, timers, real_timers;
 };
 
-static void count(struct share *s, const struct tasklet *t)
+static void count(const struct runtime *rt, struct share *s, const struct tasklet *t)
 {
     s->tasklets++;
     s->ready += t->state == TASKLET_READY && !t->held;
     s->outside += t->outside;
-    if (heap_holds(&t->timer))
-        *(t->timer.kind & TIMER_REAL ? &s->real_timers : &s->timers) += 1;
+    if (heap_holds(&t->timer)) {
+        const struct clock *c = timer_clock(rt, &t->timer);
+        s->timers += c == &rt->own;
+        s->real_timers += c == &rt->real;
+    }
 }
 
 bool ending_due(struct runtime *rt)
@@ -36,10 +39,11 @@ bool ending_due(struct runtime *rt)
     struct list *node;
     if (!rt->main_ended || list_empty(&rt->daemons))
         return false;
-    list_each(node, &rt->daemons) count(&s, container_of(node, struct side, daemons)->owner);
+    list_each(node, &rt->daemons)
+        count(rt, &s, container_of(node, struct side, daemons)->owner);
     if (rt->ready_count > s.ready || rt->outside > s.outside ||
-        (rt->scale > 0 && rt->timers.count > s.timers) ||
-        rt->real_timers.count > s.real_timers) {
+        (rt->own.rate > 0 && rt->own.timers.count > s.timers) ||
+        rt->real.timers.count > s.real_timers) {
         rt->last_turns = 0;
         return false;
     }

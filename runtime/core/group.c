@@ -65,7 +65,7 @@ static void hold(struct runtime *rt, struct tasklet *t)
 static void release(lua_State *L, struct runtime *rt, struct tasklet *t)
 {
     if (t->side->remainder >= 0) {
-        if (timer_arm(rt, &t->timer, TIMER_WAIT, t->side->remainder) < 0)
+        if (timer_arm_again(rt, &t->timer, t->side->remainder) < 0)
             luaL_error(L, "not enough memory");
         t->side->remainder = -1;
     }

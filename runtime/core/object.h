@@ -16,6 +16,8 @@ enum object_kind {
     OBJECT_WAITERS,   /* tasklets that wait at one place of a deferred's chain */
     OBJECT_UNHANDLED, /* a failure that nobody has taken yet */
     OBJECT_SELECT,
+    OBJECT_CLOCK,
+    OBJECT_CALL,
     OBJECT_STREAM,
     OBJECT_LISTENER,
     OBJECT_KINDS

@@ -61,6 +61,7 @@ static int open(lua_State *L)
     rt->unhandled_ref = ref_table(L, NULL);
     rt->channels_ref = ref_table(L, NULL);
     rt->postponed_ref = ref_table(L, NULL);
+    rt->calls_ref = ref_table(L, NULL);
     lua_pushboolean(L, 0);
     rt->last_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     error_open(L);
@@ -80,15 +81,14 @@ int runtime_open(struct runtime *rt, const char **why)
     list_init(&rt->held);
     rt->slice.length = rt->slice.watchdog = rt->slice.shortest = HUGE_VAL;
     rt->on_switch_ref = rt->on_channel_ref = LUA_NOREF;
-    rt->scale = 1;
-    rt->game_base = rt->real_base = clock_now();
-    rt->on_error_ref = LUA_NOREF;
+    rt->on_error_ref = rt->clock_ref = LUA_NOREF;
     rt->reactor = reactor_new(&rt->memory, why);
     if (!rt->reactor)
         return -1;
     *why = "not enough memory";
     rt->read_buffer = memory_new(&rt->memory, READ_BUFFER);
-    rt->L = rt->read_buffer ? lua_newstate(lua_memory, &rt->memory) : NULL;
+    if (rt->read_buffer && timer_open(rt) == 0)
+        rt->L = lua_newstate(lua_memory, &rt->memory);
     if (rt->L) {
         *thread_word(rt->L) = (uintptr_t)rt;
         lua_pushcfunction(rt->L, open);
@@ -112,8 +112,7 @@ void runtime_close(struct runtime *rt)
     rt->L = NULL;
     memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
     memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
-    heap_free(&rt->timers, &rt->memory);
-    heap_free(&rt->real_timers, &rt->memory);
+    timer_close(rt);
     slots_free(&rt->slots, &rt->memory);
     reactor_free(rt->reactor);
 }

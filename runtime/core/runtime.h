@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/memory.h"
 #include "base/slots.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/object.h"
 #include "lua.h"
@@ -72,10 +73,13 @@ struct runtime {
     lua_CFunction wrapped; /* what coroutine.wrap returns: it has no name of its own */
     size_t outside;        /* tasklets whose wait the world outside can end */
 
-    /* time: timer.c. The runtime's clock runs at `scale` times the real one. */
-    struct heap timers, real_timers;
-    double scale;
-    double game_base, real_base; /* it showed the one when the real one showed the other */
+    /* time: timer.c, virtual.c, call.c */
+    struct clock real, own;
+    struct clock *clock;   /* the one in use: `own`, or a script's */
+    struct clock **clocks; /* by place; NULL: a free one */
+    uint32_t clock_count, clock_cap;
+    int clock_ref; /* registry: the userdata of the one in use, if it is a script's */
+    int calls_ref; /* registry: calls on `real` and `own` that are to be made, by address */
 
     /* tasklets: tasklet.c, threads.c */
     struct list tasklets;               /* the live ones, oldest first */

@@ -150,7 +150,7 @@ static void run_queue(struct runtime *rt)
 bool sched_run(struct runtime *rt)
 {
     while (!stopped(rt)) {
-        timer_fire_due(rt);
+        timer_fire_due(rt, true);
         run_queue(rt);
         deferred_report_unhandled(rt);
         if (stopped(rt) || !sched_busy(rt) || ending_due(rt))

@@ -48,8 +48,9 @@ static int report_hold(lua_State *L)
 /* Somebody else could run: a ready tasklet, a due timer, a descriptor. */
 static bool others_wait(struct runtime *rt)
 {
-    if (rt->ready_count == 0)
-        timer_fire_due(rt);
+    bool call_due = rt->ready_count == 0 && timer_fire_due(rt, false);
+    if (call_due)
+        return true;
     if (rt->ready_count == 0)
         reactor_poll(rt->reactor, 0);
     return rt->ready_count > 0;

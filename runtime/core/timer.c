@@ -6,79 +6,173 @@
 #include <errno.h>
 #include <math.h>
 
-double timer_now(struct runtime *rt)
+/* ---- clocks ---- */
+
+int timer_open(struct runtime *rt)
 {
-    return rt->game_base + (clock_now() - rt->real_base) * rt->scale;
+    rt->real.rate = rt->own.rate = 1;
+    rt->own.base = rt->own.real_base = clock_now();
+    rt->clock = &rt->own;
+    return timer_add_clock(rt, &rt->real) < 0 || timer_add_clock(rt, &rt->own) < 0 ? -ENOMEM
+                                                                                   : 0;
+}
+
+void timer_close(struct runtime *rt)
+{
+    heap_free(&rt->own.timers, &rt->memory);
+    heap_free(&rt->real.timers, &rt->memory);
+    memory_free(&rt->memory, rt->clocks, rt->clock_cap * sizeof *rt->clocks);
+}
+
+int timer_add_clock(struct runtime *rt, struct clock *c)
+{
+    uint32_t place = 0;
+    while (place < rt->clock_count && rt->clocks[place])
+        place++;
+    if (place == rt->clock_cap) {
+        void *p =
+            memory_grow(&rt->memory, rt->clocks, &rt->clock_cap, place + 1, sizeof *rt->clocks);
+        if (!p)
+            return -ENOMEM;
+        rt->clocks = p;
+    }
+    if (place == rt->clock_count)
+        rt->clock_count++;
+    rt->clocks[place] = c;
+    c->place = place;
+    return 0;
+}
+
+/* What a paused group keeps of its tasklets' timers on c is not due any more either. */
+static void forget_remainders(struct runtime *rt, const struct clock *c)
+{
+    struct list *node;
+    list_each(node, &rt->tasklets)
+    {
+        struct tasklet *t = container_of(node, struct tasklet, all);
+        if (t->held && t->state == TASKLET_BLOCKED && timer_clock(rt, &t->timer) == c)
+            t->side->remainder = -1;
+    }
+}
+
+void timer_remove_clock(struct runtime *rt, struct clock *c)
+{
+    double due;
+    struct heap_node *n;
+    if (c->place == CLOCK_NOWHERE)
+        return;
+    while ((n = heap_first(&c->timers, &due)))
+        heap_remove(&c->timers, n);
+    heap_free(&c->timers, &rt->memory);
+    forget_remainders(rt, c);
+    rt->clocks[c->place] = NULL;
+    c->place = CLOCK_NOWHERE;
 }
 
 void timer_scale(struct runtime *rt, double scale)
 {
-    double real = clock_now();
-    rt->game_base += (real - rt->real_base) * rt->scale;
-    rt->real_base = real;
-    rt->scale = scale;
+    rt->own.base = clock_read(&rt->own);
+    rt->own.real_base = clock_now();
+    rt->own.rate = scale;
+}
+
+/* ---- arming ---- */
+
+void timer_choose(struct runtime *rt, struct heap_node *n, uint32_t kind)
+{
+    uint32_t place = kind & TIMER_REAL ? CLOCK_REAL : rt->clock->place;
+    n->kind = kind | place << TIMER_CLOCK;
+}
+
+int timer_arm_again(struct runtime *rt, struct heap_node *n, double seconds)
+{
+    struct clock *c = timer_clock(rt, n);
+    return heap_insert(&c->timers, &rt->memory, n, clock_read(c) + seconds);
 }
 
 int timer_arm(struct runtime *rt, struct heap_node *n, uint32_t kind, double seconds)
 {
-    n->kind = kind;
-    if (kind & TIMER_REAL)
-        return heap_insert(&rt->real_timers, &rt->memory, n, clock_now() + seconds);
-    return heap_insert(&rt->timers, &rt->memory, n, timer_now(rt) + seconds);
+    timer_choose(rt, n, kind);
+    return timer_arm_again(rt, n, seconds);
+}
+
+int timer_arm_at(struct runtime *rt, struct heap_node *n, uint32_t kind, struct clock *c,
+                 double time)
+{
+    if (time == HUGE_VAL || c->place == CLOCK_NOWHERE)
+        return 0;
+    n->kind = kind | c->place << TIMER_CLOCK;
+    return heap_insert(&c->timers, &rt->memory, n, time);
 }
 
 int timer_reserve(struct runtime *rt)
 {
-    return heap_reserve(&rt->timers, &rt->memory) < 0 ||
-                   heap_reserve(&rt->real_timers, &rt->memory) < 0
+    return heap_reserve(&rt->clock->timers, &rt->memory) < 0 ||
+                   heap_reserve(&rt->real.timers, &rt->memory) < 0
                ? -ENOMEM
                : 0;
 }
 
 double timer_left(struct runtime *rt, const struct heap_node *n)
 {
-    bool real = n->kind & TIMER_REAL;
-    double left = heap_key(real ? &rt->real_timers : &rt->timers, n) -
-                  (real ? clock_now() : timer_now(rt));
+    struct clock *c = timer_clock(rt, n);
+    double left = heap_key(&c->timers, n) - clock_read(c);
     return left > 0 ? left : 0;
+}
+
+size_t timer_count(const struct runtime *rt)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < rt->clock_count; i++)
+        n += rt->clocks[i] ? rt->clocks[i]->timers.count : 0;
+    return n;
 }
 
 bool timer_pending(const struct runtime *rt)
 {
-    return rt->real_timers.count > 0 || (rt->timers.count > 0 && rt->scale > 0);
+    return rt->real.timers.count > 0 || (rt->own.timers.count > 0 && rt->own.rate > 0);
 }
 
-static void fire(struct runtime *rt, struct heap *h, double now)
+/* ---- firing ---- */
+
+void timer_fire(struct runtime *rt, struct heap_node *n)
 {
-    double due;
-    struct heap_node *n;
-    /* one that is armed in here waits for the next look, so that a delay of 0 cannot spin */
-    uint64_t before = h->next_seq;
-    while ((n = heap_first(h, &due)) && due <= now && n->seq < before) {
-        heap_remove(h, n);
-        if (n->kind & TIMER_CALL) {
-            struct timed_call *c = container_of(n, struct timed_call, timer);
-            c->fn(rt, c);
-        } else {
-            wait_expire(rt, container_of(n, struct tasklet, timer));
-        }
+    if (n->kind & TIMER_CALL) {
+        struct timed_call *c = container_of(n, struct timed_call, timer);
+        c->fn(rt, c);
+    } else {
+        wait_expire(rt, container_of(n, struct tasklet, timer));
     }
 }
 
-void timer_fire_due(struct runtime *rt)
+static bool fire(struct runtime *rt, struct clock *c, bool lua)
 {
-    if (rt->timers.count > 0)
-        fire(rt, &rt->timers, timer_now(rt));
-    if (rt->real_timers.count > 0)
-        fire(rt, &rt->real_timers, clock_now());
+    double due, now = clock_read(c);
+    struct heap_node *n;
+    /* one that is armed in here waits for the next look, so that a delay of 0 cannot spin */
+    uint64_t before = c->timers.next_seq;
+    while ((n = heap_first(&c->timers, &due)) && due <= now && n->seq < before) {
+        if (n->kind & TIMER_LUA && !lua)
+            return true;
+        heap_remove(&c->timers, n);
+        lua = lua && n->kind & TIMER_CALL; /* else a tasklet runs first */
+        timer_fire(rt, n);
+    }
+    return false;
+}
+
+bool timer_fire_due(struct runtime *rt, bool lua)
+{
+    bool own = rt->own.timers.count > 0 && fire(rt, &rt->own, lua);
+    return (rt->real.timers.count > 0 && fire(rt, &rt->real, lua)) || own;
 }
 
 double timer_next(struct runtime *rt)
 {
     double due, next = HUGE_VAL;
-    if (rt->scale > 0 && heap_first(&rt->timers, &due))
-        next = (due - timer_now(rt)) / rt->scale;
-    if (heap_first(&rt->real_timers, &due) && due - clock_now() < next)
+    if (rt->own.rate > 0 && heap_first(&rt->own.timers, &due))
+        next = (due - clock_read(&rt->own)) / rt->own.rate;
+    if (heap_first(&rt->real.timers, &due) && due - clock_now() < next)
         next = due - clock_now();
     return next > 0 ? next : 0;
 }

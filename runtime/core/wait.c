@@ -120,19 +120,30 @@ bool wait_in_reactor_code(lua_State *L)
            (rt->chain_stop && rt->chain_stop != L && finalizing(rt->chain_stop));
 }
 
-int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
-            lua_KFunction k)
+/* Starts the time of a wait; a paused group's stands. [E] */
+static void start_time(lua_State *L, struct tasklet *t, bool real, double timeout)
+{
+    struct runtime *rt = runtime_of(L);
+    if (timeout <= 0 && rt->clock->rate == 0)
+        real = true; /* what is over at once does not need a clock that moves */
+    timer_choose(rt, &t->timer, real ? TIMER_WAIT | TIMER_REAL : TIMER_WAIT);
+    if (timeout == HUGE_VAL)
+        return;
+    if (t->held && !real)
+        t->side->remainder = timeout;
+    else if (timer_arm_again(rt, &t->timer, timeout) < 0)
+        luaL_error(L, "not enough memory");
+}
+
+static int block(lua_State *L, struct wait_queue *q, bool real, double timeout,
+                 lua_KContext ctx, lua_KFunction k)
 {
     struct runtime *rt = runtime_of(L);
     struct tasklet *t = rt->current;
-    bool real = q && q->class->outside; /* the network keeps real time */
-    if (t->thrown)                      /* a finalizer has killed it since wait_check */
+    if (t->thrown) /* a finalizer has killed it since wait_check */
         slice_raise(L, t);
-    if (timeout < HUGE_VAL && t->held && !real)
-        t->side->remainder = timeout;
-    else if (timeout < HUGE_VAL &&
-             timer_arm(rt, &t->timer, real ? TIMER_WAIT | TIMER_REAL : TIMER_WAIT, timeout) < 0)
-        return luaL_error(L, "not enough memory");
+    if (timeout < HUGE_VAL || !q)
+        start_time(L, t, real, timeout);
     t->state = TASKLET_BLOCKED;
     t->on = q;
     if (q) {
@@ -144,6 +155,25 @@ int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx
     }
     rt->suspending = true;
     return lua_yieldk(L, 0, ctx, k);
+}
+
+int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
+            lua_KFunction k)
+{
+    return block(L, q, q->class->outside, timeout, ctx, k); /* the network keeps real time */
+}
+
+int wait_sleep(lua_State *L, bool real, double seconds, lua_KContext ctx, lua_KFunction k)
+{
+    return block(L, NULL, real, seconds, ctx, k);
+}
+
+const char *wait_what(const struct runtime *rt, const struct tasklet *t)
+{
+    if (t->on)
+        return t->on->class->what;
+    struct clock *c = timer_clock(rt, &t->timer);
+    return c == &rt->own || c == &rt->real ? "sleep" : "sleep on a virtual clock";
 }
 
 int wait_switch(lua_State *L, lua_KContext ctx, lua_KFunction k)

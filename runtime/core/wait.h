@@ -39,10 +39,16 @@ struct tasklet *wait_refuse(lua_State *L);
 ** deferred, a finalizer. Slow. */
 bool wait_in_reactor_code(lua_State *L);
 
-/* Blocks the running tasklet, which wait_check allowed, on q (NULL: only on time) for at
-** most `timeout` seconds (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */
+/* Blocks the running tasklet, which wait_check allowed, on q for at most `timeout` seconds (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */
 int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
             lua_KFunction k);
+
+/* Blocks it for so long and for nothing else, on the clock in use or the real one; as
+** wait_on. [E] */
+int wait_sleep(lua_State *L, bool real, double seconds, lua_KContext ctx, lua_KFunction k);
+
+/* What a blocked tasklet waits for, in a few words. */
+const char *wait_what(const struct runtime *rt, const struct tasklet *t);
 
 /* Gives way: the running tasklet has been put where it goes on from (run queue or
 ** nowhere), and this switches to the next one. Called last. [E] */

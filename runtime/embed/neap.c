@@ -5,6 +5,7 @@
 #include "bind/bind.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
+#include "core/timer.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -386,7 +387,7 @@ void neap_get_stats(neap *N, neap_stats *out)
         struct runtime *rt = &N->rt;
         s.tasks = rt->tasklet_count;
         s.ready = rt->ready_count;
-        s.timers = rt->timers.count + rt->real_timers.count;
+        s.timers = timer_count(rt);
         s.preempts = rt->preempts;
         s.watches = reactor_watches(rt->reactor);
         s.mem = rt->memory.used;
