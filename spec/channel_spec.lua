@@ -811,3 +811,43 @@ describe("send_sequence", function()
         assert.equal(100000 * 100001 // 2, sum)
     end)
 end)
+
+describe("a channel that is used a lot", function()
+    local function used(ch)
+        for i = 1, 2000 do
+            ch:try_send(i)
+            ch:try_receive()
+        end
+        return ch
+    end
+
+    it("looks as it did", function()
+        local ch = used(channel(3))
+        ch:send("a")
+        assert.same({ 3, 1, 0, -1, false },
+            { ch.capacity, #ch, ch.balance, ch.preference, ch.closed })
+        ch.preference = 1
+        assert.equal(1, ch.preference)
+        assert.equal("channel", getmetatable(ch))
+        assert.truthy(tostring(ch):find("^channel: "))
+        assert.has_error(function() return ch.foo end, "channel has no field 'foo'")
+        assert.has_error(function() ch.balance = 1 end,
+            "channel has no field 'balance' that can be set")
+        assert.has_error(function() ch.send(1) end)
+        ch:close()
+        local got = {}
+        for v in ch do got[#got + 1] = v end
+        assert.same({ "a" }, got)
+    end)
+
+    it("has its own properties, not another's", function()
+        local a, b = used(channel(1)), used(channel(2))
+        assert.same({ 1, 2 }, { a.capacity, b.capacity })
+    end)
+
+    it("is collected like any other", function()
+        local kept = setmetatable({ used(channel(1)) }, { __mode = "v" })
+        collectgarbage()
+        assert.is_nil(kept[1])
+    end)
+end)

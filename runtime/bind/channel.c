@@ -289,7 +289,7 @@ void bind_channels(lua_State *L)
         {NULL, NULL, NULL},
     };
     object_class_new(L, OBJECT_CHANNEL,
-                     &(struct object_class){"channel", methods, meta, properties});
+                     &(struct object_class){"channel", methods, meta, properties, true});
     lua_pushcfunction(L, new);
     lua_setfield(L, -2, "channel");
 }

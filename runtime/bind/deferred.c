@@ -424,7 +424,7 @@ void bind_deferreds(lua_State *L)
         {NULL, NULL, NULL},
     };
     object_class_new(L, OBJECT_DEFERRED,
-                     &(struct object_class){"deferred", methods, meta, properties});
+                     &(struct object_class){"deferred", methods, meta, properties, false});
     deferred_open(L);
     open_failures(L);
     luaL_setfuncs(L, functions, 0);

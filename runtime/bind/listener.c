@@ -236,5 +236,5 @@ void net_open_listeners(lua_State *L)
     static const struct object_property properties[] = {
         {"host", get_host, NULL}, {"port", get_port, NULL}, {NULL, NULL, NULL}};
     object_class_new(L, OBJECT_LISTENER,
-                     &(struct object_class){"listener", methods, meta, properties});
+                     &(struct object_class){"listener", methods, meta, properties, false});
 }

@@ -654,5 +654,5 @@ void net_open_streams(lua_State *L)
     static const struct object_property properties[] = {{"fd", get_fd, NULL},
                                                         {NULL, NULL, NULL}};
     object_class_new(L, OBJECT_STREAM,
-                     &(struct object_class){"stream", methods, meta, properties});
+                     &(struct object_class){"stream", methods, meta, properties, true});
 }

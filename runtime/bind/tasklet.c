@@ -690,7 +690,7 @@ void bind_tasklets(lua_State *L)
         {NULL, NULL, NULL},
     };
     object_class_new(L, OBJECT_TASKLET,
-                     &(struct object_class){"tasklet", methods, meta, properties});
+                     &(struct object_class){"tasklet", methods, meta, properties, false});
     select_open(L);
     object_class_new(L, OBJECT_SIDE, &(struct object_class){.name = "side block"});
     luaL_setfuncs(L, functions, 0);

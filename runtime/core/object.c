@@ -4,6 +4,14 @@
 
 #include <string.h>
 
+/* Of the method lookups on objects of a lasting kind, every so many-th makes one direct: an
+** object that is used again and again is soon found, and the others cost nothing. */
+#ifdef NEAP_STRESS
+enum { DIRECT_EACH = 2 };
+#else
+enum { DIRECT_EACH = 256 };
+#endif
+
 /* The object at 1, of the kind at upvalue `kind`; a script may call this with anything. */
 static void *self(lua_State *L, int kind, int name)
 {
@@ -14,22 +22,75 @@ static void *self(lua_State *L, int kind, int name)
     return o;
 }
 
-/* __index(object, key): a method, or a property. Upvalues: methods, properties, name, kind. */
-static int index_object(lua_State *L)
+/* Pushes the property named at 2 of the object o of a kind; raises if there is none. */
+static int push_property(lua_State *L, const struct object_property *p, void *o,
+                         const char *kind)
 {
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
-        return 1;
-    const struct object_property *p = lua_touserdata(L, lua_upvalueindex(2));
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
     for (; key && p && p->name; p++) {
         if (strcmp(p->name, key) == 0) {
-            p->get(L, self(L, 4, 3));
+            p->get(L, o);
             return 1;
         }
     }
-    return luaL_error(L, "%s has no field '%s'", lua_tostring(L, lua_upvalueindex(3)),
-                      luaL_tolstring(L, 2, NULL));
+    return luaL_error(L, "%s has no field '%s'", kind, luaL_tolstring(L, 2, NULL));
+}
+
+/* __index of a table of methods that one object has for itself: a property. Upvalues:
+** properties, name, the object. */
+static int index_direct(lua_State *L)
+{
+    lua_settop(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(3));
+    lua_replace(L, 1);
+    return push_property(L, lua_touserdata(L, lua_upvalueindex(1)), lua_touserdata(L, 1),
+                         lua_tostring(L, lua_upvalueindex(2)));
+}
+
+/* Pushes a shallow copy of the table at index i. */
+static void push_copy(lua_State *L, int i)
+{
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, i);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -4);
+    }
+}
+
+/* Gives the object at 1 a metatable of its own, whose __index is a table of its methods:
+** Lua then finds them without a call, and only properties need one. (A table that all
+** objects shared could not tell whose property it is asked for.) */
+static void make_direct(lua_State *L)
+{
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    int top = lua_gettop(L);
+    lua_getmetatable(L, 1);
+    push_copy(L, top + 1);
+    push_copy(L, lua_upvalueindex(1));
+    lua_createtable(L, 0, 1);
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, lua_upvalueindex(3));
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, index_direct, 3);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, 1);
+    lua_settop(L, top);
+}
+
+/* __index(object, key): a method, or a property. Upvalues: methods, properties, name, kind. */
+static int index_object(lua_State *L)
+{
+    struct object_kind_data *kind = lua_touserdata(L, lua_upvalueindex(4));
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+        return push_property(L, lua_touserdata(L, lua_upvalueindex(2)), self(L, 4, 3),
+                             lua_tostring(L, lua_upvalueindex(3)));
+    if (kind->lasting && ++kind->lookups % DIRECT_EACH == 0 && self(L, 4, 3))
+        make_direct(L);
+    return 1;
 }
 
 /* __newindex(object, key, value): a settable property. Upvalues: properties, name, kind. */
@@ -71,6 +132,7 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
         lua_pushcclosure(L, set_object, 3);
         lua_setfield(L, -2, "__newindex");
     }
+    rt->kinds[kind].lasting = c->lasting;
     rt->kinds[kind].ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

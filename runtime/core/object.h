@@ -8,6 +8,8 @@
 #include "lauxlib.h"
 #include "lua.h"
 
+#include <stdbool.h>
+
 enum object_kind {
     OBJECT_TASKLET,
     OBJECT_SIDE, /* a tasklet's side block */
@@ -26,6 +28,8 @@ enum object_kind {
 /* What a runtime knows of a kind. */
 struct object_kind_data {
     int ref; /* registry: the metatable */
+    bool lasting;
+    unsigned lookups; /* of methods */
 };
 
 /* The first member of every object's struct. */
@@ -46,6 +50,7 @@ struct object_class {
     const char *name; /* as error messages say it */
     const luaL_Reg *methods, *metamethods;
     const struct object_property *properties;
+    bool lasting; /* one is used again and again: it may get a metatable of its own */
 };
 
 /* Makes the metatable of a kind; once per runtime, before the first object. [E] */

@@ -163,10 +163,9 @@ static inline struct runtime *runtime_of(lua_State *L)
 /* The object at index i, or NULL if that is not of the kind. */
 static inline void *object_test(lua_State *L, int i, enum object_kind kind)
 {
-    if (lua_type(L, i) != LUA_TUSERDATA || lua_rawlen(L, i) < sizeof(struct object))
-        return NULL;
-    struct object *o = lua_touserdata(L, i);
-    return o->kind == &runtime_of(L)->kinds[kind] ? o : NULL;
+    struct object *o = lua_touserdata(L, i); /* a light one has no length */
+    return o && lua_rawlen(L, i) >= sizeof *o && o->kind == &runtime_of(L)->kinds[kind] ? o
+                                                                                        : NULL;
 }
 
 /* The same, but raises an argument error. [E] */
