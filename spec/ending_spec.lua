@@ -407,6 +407,53 @@ describe("an error of main", function()
     end)
 end)
 
+describe("os.exit with close", function()
+    it("closes the variables of all tasklets, newest first; none can catch it", function()
+        gives(3, "one\nmain\n", TELL .. [[
+            spawn(function()
+                local _ <close> = tell "one"
+                while true do pcall(sleep, 1000) end
+            end)
+            schedule()
+            local _ <close> = tell "main"
+            spawn(function() pcall(os.exit, 3, true) print "not this" end)
+            pcall(sleep, 1000)
+            print "nor this"
+        ]])
+    end)
+
+    it("wins over errors of the closing", function()
+        local status, output = run [[
+            local _ <close> = setmetatable({}, { __close = function() error "while closing" end })
+            os.exit(4, true)
+        ]]
+        assert.equal(4, status)
+        assert.equal(1, count(output, "while closing\n"))
+    end)
+
+    it("where nothing can step aside ends the program too", function()
+        for _, form in ipairs {
+            "table.sort({ 1, 2 }, function() os.exit(5, true) end)",
+            "deferred():add_callback(function() os.exit(5, true) end):callback()",
+            "setmetatable({}, { __gc = function() os.exit(5, true) end }) collectgarbage()",
+        } do
+            gives(5, "", form)
+        end
+    end)
+end)
+
+describe("the end", function()
+    it("is told whatever the script has done to the library", function()
+        local status, output = run [[
+            require, package.loaded["neap.host"], package.preload["neap.host"] = nil
+            string.format, table.concat, print, error, pcall, tostring = nil
+            channel():receive()
+        ]]
+        assert.equal(1, status)
+        assert.equal(1, count(output, DEADLOCK))
+    end)
+end)
+
 describe("neap.host", function()
     it("ends the program for its host only", function()
         assert.equal("only the host can end the program", record.error_of(host.finish))

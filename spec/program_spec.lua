@@ -49,7 +49,7 @@ describe("the program's options", function()
         local status, out, err = run { "--help" }
         same({ 0, "" }, status, err)
         assert.is_truthy(out:find("^usage: neap %[options%] %[script %[args%]%]\n"))
-        for option in ("-e -l -v -E -W -- - --help --version"):gmatch("%S+") do
+        for option in ("-e -i -l -v -E -W -- - --help --version"):gmatch("%S+") do
             assert.is_truthy(out:find("\n  " .. option .. " ", 1, true), option)
         end
     end)
@@ -94,6 +94,90 @@ describe("the program's options", function()
             assert.equal(1, status)
             assert.is_truthy(err:find("^neap: '" .. bad:gsub("%-", "%%-") .. "' needs argument\n"))
         end
+    end)
+end)
+
+-- What `lua` does with these words, neap does too; both call themselves what they are.
+describe("side by side with lua", function()
+    local lua
+    local function is(name) -- a Lua 5.4 that looks for modules where ours does
+        return select(2, shell(name .. " -e 'print(_VERSION, package.path, package.cpath)'"))
+    end
+    for _, name in ipairs { "lua", "lua5.4" } do
+        if is(name) == is('"$NEAP"') then lua = name end
+    end
+
+    -- How a program ends and what it says: its name, the version line, the addresses and the
+    -- list of options apart.
+    local function result(name, words, before, stdin)
+        local status, out, err = shell(("%s %s %s"):format(before or "", name, words), stdin)
+        err = err:gsub("^[%w./_-]+: ", "NAME: "):gsub("\nusage: .*", "\nusage")
+        out = out:gsub("^[^\n]*Lua 5%.4[^\n]*", "VERSION"):gsub("0x%x+", "ADDRESS")
+        return { words, status, out, err }
+    end
+
+    local function alike(words, before, stdin)
+        assert.same(result(lua, words, before, stdin), result('"$NEAP"', words, before, stdin))
+    end
+
+    local cases = {
+        options = {
+            "-e", "-e -x", "-l", "-l -e x", "-x", "-vv", "-iv", "-Ex", "-Wx", "--x",
+            "-e 'print(1)'", "'-e print(1)'", "-e 'x = 1' -e 'print(x)' -",
+            "-v", "-v -e 'print(1)'", "-v -", "-W", "--",
+            "-", "- a b", "-E -e 'print(1)'", "-e '' -", "-l m=string -e 'print(m == string)'",
+            "-l =string -e 'print(1)'", "-l m= -e 'print(1)'", "-lstring -e 'print(string ~= nil)'",
+            "-e 'print(#arg, arg[#arg], arg[-1], arg[-2])' -", "-e 'print(...)' -- /no/such",
+        },
+        warnings = {
+            "-W -e 'warn(1)'", [[-e 'warn("a")' -W -e 'warn("b", "c")']],
+            [[-e 'warn("@on") warn("a") warn("@off") warn("b") warn("@x") warn("@on", "a")']],
+        },
+        ["errors of main"] = {
+            "-e 'error()'", "-e 'error({})'", "-e 'error(12)'", "-e 'error(\"a\", 0)'", "-e 'x='",
+            "/no/such", "-- /no/such", "/", "''", "-e 'string.rep()'", "-e 'coroutine.yield()'",
+            "-e 'local function f() error(\"x\") end f()'", "-e 'local t = nil + 1'",
+            "-e 'setmetatable({}, { __index = error })[\"a\"] = nil; error(\"x\", 2)'",
+        },
+        ["os.exit"] = {
+            "-e 'os.exit(true, true)'", "-e 'os.exit(false)'", "-e 'os.exit(300)'",
+            "-e 'os.exit(3, true)'",
+            "-e 'os.exit(2.0, true)'", "-e 'pcall(os.exit, 5, true)'",
+            [[-e 'local c <close> = setmetatable({}, { __close = print }) os.exit(2, true)']],
+            [[-e 'local c <close> = setmetatable({}, { __close = print }) os.exit(2)']],
+            [[-e 'setmetatable({}, { __gc = print }) os.exit(0, true)']],
+            [[-e 'setmetatable({}, { __gc = print }) os.exit(0)']],
+            [[-e 'pcall(os.exit, {}, true) print "on"']],
+        },
+    }
+    for what, list in pairs(cases) do
+        it(what, function()
+            if not lua then return end
+            for _, words in ipairs(list) do alike(words) end
+        end)
+    end
+
+    it("the environment", function()
+        if not lua then return end
+        for _, before in ipairs {
+            "LUA_INIT='print(1)'", "LUA_INIT='print(1)' LUA_INIT_5_4='print(2)'",
+            "LUA_INIT=@/no/such", "LUA_INIT='x='", "LUA_INIT='error(1, 0)'", "LUA_PATH='a;;b'",
+            "LUA_PATH='a' LUA_PATH_5_4='b'", "LUA_CPATH='c;;'", "LUA_CPATH_5_4='d'",
+        } do
+            for _, option in ipairs { "", "-E " } do
+                alike(option .. "-e 'print(package.path, package.cpath, os.getenv \"LUA_PATH\")'",
+                    before)
+            end
+        end
+    end)
+
+    it("a script from standard input", function()
+        if not lua then return end
+        alike("", nil, "#!/a line for the kernel\nprint(...)")
+        alike("- a b", nil, "print(...) print(#arg, arg[0], arg[1])")
+        local status, _, err = run({}, "error 'there'")
+        assert.equal(1, status) -- not so in lua, where it is 0
+        assert.matches("^neap: stdin:1: there\n", err)
     end)
 end)
 

@@ -23,6 +23,7 @@ void bind_ending(lua_State *L);
 /* Replace functions of the standard libraries. */
 void bind_coroutines(lua_State *L);
 void bind_output(lua_State *L);
+void bind_exit(lua_State *L);
 
 /* Modules of their own: package.preload. */
 int bind_open_net(lua_State *L);

@@ -5,6 +5,8 @@
 #include "bind/bind.h"
 #include "net/listener.h"
 
+#include <stdlib.h>
+
 /* Of thousands that wait, those beyond the first ENTRIES are only counted, by the place at
 ** which they wait; a new place is worth an entry, up to PLACES. */
 enum { ENTRIES = 20, PLACES = 40 };
@@ -173,18 +175,71 @@ static int blocked(lua_State *L)
     return 1;
 }
 
-/* finish(): kills what is left; the host calls it when the program has ended */
+/* finish([hard]): kills what is left; the host calls it when the program has ended. hard:
+** nobody may catch it */
 static int finish(lua_State *L)
 {
     if (runtime_of(L)->current)
         return luaL_error(L, "only the host can end the program");
-    ending_kill_all(L);
+    ending_kill_all(L, lua_toboolean(L, 1));
     return 0;
+}
+
+/* exit_status(): what os.exit has ended the program with; nil: it has not */
+static int exit_status(lua_State *L)
+{
+    const struct runtime *rt = runtime_of(L);
+    if (rt->exits)
+        lua_pushinteger(L, rt->exit_status);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int never(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wait_result(L);
+    return 0;
+}
+
+/* os.exit([code[, close]]); upvalue: the stock one. To close, in a program, is to step aside
+** for the host: it closes the variables of main as `lua` does, and of the others. Where
+** nothing can step aside, only Lua's state is closed. */
+static int os_exit(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    bool program = rt->main || rt->main_ended;
+    if (!program || !lua_toboolean(L, 2) || !wait_possible(L)) {
+        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_insert(L, 1);
+        lua_call(L, lua_gettop(L) - 1, 0);
+        return 0;
+    }
+    rt->exit_status = lua_isboolean(L, 1) ? (lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE)
+                                          : (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+    rt->exits = true;
+    rt->current->state = TASKLET_PAUSED;
+    atomic_store(&rt->stop, true);
+    return wait_switch(L, 0, never);
+}
+
+void bind_exit(lua_State *L)
+{
+    if (lua_getglobal(L, "os") == LUA_TTABLE) {
+        lua_getfield(L, -1, "exit");
+        lua_pushcclosure(L, os_exit, 1);
+        lua_setfield(L, -2, "exit");
+    }
+    lua_pop(L, 1);
 }
 
 void bind_ending(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"deadlock", deadlock}, {"blocked", blocked}, {"finish", finish}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"deadlock", deadlock},
+                                         {"blocked", blocked},
+                                         {"finish", finish},
+                                         {"exit_status", exit_status},
+                                         {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
 }

@@ -79,18 +79,27 @@ void ending_replace_trace(lua_State *L, int v)
         lua_pop(L, 1);
 }
 
-void ending_kill_all(lua_State *L)
+/* TaskletExit is raised in t, now, and it runs until it waits. */
+static void kill(lua_State *L, struct tasklet *t)
+{
+    group_leave(L, t);
+    error_push(L, ERROR_TASKLET_EXIT, NULL);
+    tasklet_throw(L, t, true);
+    sched_run_one(runtime_of(L), t);
+}
+
+void ending_kill_all(lua_State *L, bool hard)
 {
     struct runtime *rt = runtime_of(L);
     rt->ending = true;
+    if (hard)
+        rt->main = NULL; /* it has no word to say about its end */
     while (!list_empty(&rt->tasklets)) {
         struct tasklet *t = container_of(rt->tasklets.prev, struct tasklet, all);
         lua_settop(L, 0);
         tasklet_push(L, t); /* it may end, and be collected, while it is looked at */
-        group_leave(L, t);
-        error_push(L, ERROR_TASKLET_EXIT, NULL);
-        tasklet_throw(L, t, true);
-        sched_run_one(rt, t);
+        if (!hard)
+            kill(L, t);
         if (tasklet_alive(t))
             tasklet_cut(rt, t);
     }

@@ -19,8 +19,8 @@ bool ending_raise_deadlock(lua_State *L);
 /* The error at index v is a DeadlockError: its report replaces the traceback at v + 1. */
 void ending_replace_trace(lua_State *L, int v);
 
-/* Kills what is left, newest first, each once: it runs until it waits, and is then cut.
-** Not from inside a run. [E] */
-void ending_kill_all(lua_State *L);
+/* Kills what is left, newest first, each once: it runs until it waits, and is then cut; hard:
+** it is cut at once. Not from inside a run. [E] */
+void ending_kill_all(lua_State *L, bool hard);
 
 #endif

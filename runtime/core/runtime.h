@@ -97,6 +97,8 @@ struct runtime {
     bool main_ended;     /* there was a main tasklet: daemons do not count any more */
     int last_turns;      /* turns since only daemons could run */
     bool ending;         /* what is left is being killed */
+    bool exits;          /* os.exit has ended the program: */
+    int exit_status;     /* with this */
 
     /* deferreds: deferred.c */
     int postponed_ref; /* registry: deferreds to run when the outermost firing is done */

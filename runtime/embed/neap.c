@@ -115,7 +115,7 @@ static void on_warning(void *ud, const char *piece, int to_continue)
     if (strncmp(N->warning, finalizer, sizeof finalizer - 1) == 0)
         error_report_text(&N->rt, NULL, N->warning);
     else if (N->warns)
-        on_log(&N->rt, NEAP_LOG_WARN, N->warning);
+        error_log(&N->rt, "Lua warning: %s", N->warning);
 }
 
 /* ---- life ---- */

@@ -14,6 +14,7 @@
 static const char usage[] = "usage: neap [options] [script [args]]\n"
                             "Available options are:\n"
                             "  -e stat   execute string 'stat'\n"
+                            "  -i        enter interactive mode after executing 'script'\n"
                             "  -l mod    require library 'mod' into global 'mod'\n"
                             "  -l g=mod  require library 'mod' into global 'g'\n"
                             "  -v        show version information\n"
@@ -31,10 +32,12 @@ struct program {
     int argc;
     char **argv;
     int script; /* index of the script in argv; argc: none */
-    bool no_env, warnings, version, has_code;
+    bool no_env, interactive, version, has_code;
     neap *N;
     neap_task main;
     bool failed, main_failed;
+    bool exits; /* by os.exit(status, true) */
+    int status;
 };
 
 /* ---- hooks ---- */
@@ -49,16 +52,21 @@ static void on_log(void *ud, int level, const char *message)
 {
     (void)ud;
     fflush(stdout);
-    fprintf(stderr, "neap: %s%s\n", level == NEAP_LOG_WARN ? "warning: " : "", message);
+    if (strncmp(message, "Lua warning: ", 13) == 0) /* the script's own */
+        fprintf(stderr, "%s\n", message);
+    else
+        fprintf(stderr, "neap: %s%s\n", level == NEAP_LOG_WARN ? "warning: " : "", message);
 }
 
-/* The length of main's traceback as `lua` prints it: not with the frames below its own. */
+/* The length of main's traceback as `lua` prints it: without the frame below its own, and
+** nothing about a script that could not be loaded. */
 static int without_root(const char *trace)
 {
-    static const char root[] = "\n\t[C]: in ?\n\t[C]: in ?";
+    static const char root[] = "\n\t[C]: in ?", nothing[] = "stack traceback:\n\t[C]: in ?";
     size_t n = strlen(trace), m = sizeof root - 1;
-    bool ours = n >= m && strcmp(trace + n - m, root) == 0;
-    return (int)(ours ? n - m / 2 : n);
+    if (n >= m && strcmp(trace + n - m, root) == 0)
+        n -= m;
+    return n == sizeof nothing - 1 && strncmp(trace, nothing, n) == 0 ? 0 : (int)n;
 }
 
 static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
@@ -67,8 +75,8 @@ static void on_fail(void *ud, neap_task t, const char *message, const char *trac
     p->failed = true;
     bool main = p->main.id && t.id == p->main.id;
     fflush(stdout);
-    fprintf(stderr, "neap: %s%s%.*s\n", message, *trace ? "\n" : "",
-            main ? without_root(trace) : (int)strlen(trace), trace);
+    int n = main ? without_root(trace) : (int)strlen(trace);
+    fprintf(stderr, "neap: %s%s%.*s\n", message, n > 0 ? "\n" : "", n, trace);
     if (main) {
         p->main_failed = true;
         neap_interrupt(p->N);
@@ -80,6 +88,15 @@ static void on_fail(void *ud, neap_task t, const char *message, const char *trac
 static int bad_option(const char *option)
 {
     fprintf(stderr, "neap: unrecognized option '%s'\n%s", option, usage);
+    return -1;
+}
+
+/* Takes the argument of the option at *i, if it is a word of its own. */
+static int take_argument(const struct program *p, int *i, const char *option, bool is_own)
+{
+    if (!is_own || (++*i < p->argc && p->argv[*i][0] != '-'))
+        return 0;
+    fprintf(stderr, "neap: '%s' needs argument\n%s", option, usage);
     return -1;
 }
 
@@ -106,30 +123,29 @@ static int parse(struct program *p)
         switch (option[1]) {
         case 'E':
         case 'W':
+        case 'i':
         case 'v':
             if (option[2])
                 return bad_option(option);
-            *(option[1] == 'E'   ? &p->no_env
-              : option[1] == 'W' ? &p->warnings
-                                 : &p->version) = true;
+            p->no_env |= option[1] == 'E';
+            p->version |= option[1] == 'v';
+            p->interactive |= option[1] == 'i';
             break;
         case 'e':
         case 'l':
             p->has_code |= option[1] == 'e';
-            if (!option[2] && ++i >= p->argc) {
-                fprintf(stderr, "neap: '%s' needs argument\n%s", option, usage);
+            if (take_argument(p, &i, option, !option[2]) < 0)
                 return -1;
-            }
             break;
-        case 'i':
-            fprintf(stderr, "neap: -i: this version has no prompt yet\n");
-            return -1;
         default:
             return bad_option(option);
         }
     }
     p->script = i;
-    return 0;
+    if (!p->interactive)
+        return 0;
+    fprintf(stderr, "neap: -i: this version has no prompt yet\n");
+    return -1;
 }
 
 /* The global `arg`: the script at 0, what is before it at negative indices. */
@@ -145,6 +161,9 @@ static void set_arg(lua_State *L, const struct program *p)
 }
 
 /* ---- the main tasklet ---- */
+
+/* The frame of the main tasklet, below what a step calls. */
+enum { STEP_PROGRAM = 1, STEP_GLOBAL };
 
 static int load_text(lua_State *L, const char *text, const char *name)
 {
@@ -170,26 +189,13 @@ static bool push_init(lua_State *L)
     return true;
 }
 
-static int require_k(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status, (void)ctx;
-    lua_setglobal(L, lua_tostring(L, 1));
-    return 0;
-}
-
-/* require_into(global, module) */
-static int require_into(lua_State *L)
-{
-    lua_getglobal(L, "require");
-    lua_pushvalue(L, 2);
-    lua_callk(L, 1, 1, 0, require_k);
-    return require_k(L, LUA_OK, 0);
-}
-
-/* Pushes the function for the option at argv[*i] and its arguments; how many, -1: none. */
+/* Pushes the function for the option at argv[*i] and its arguments; how many, -1: none. The
+** name of the global for its result goes to STEP_GLOBAL. */
 static int push_option(lua_State *L, const struct program *p, int *i)
 {
     const char *option = p->argv[*i];
+    if (option[1] == 'W')
+        lua_warning(L, "@on", 0);
     if (option[1] != 'e' && option[1] != 'l')
         return -1;
     const char *value = option[2] ? option + 2 : p->argv[++*i];
@@ -198,17 +204,19 @@ static int push_option(lua_State *L, const struct program *p, int *i)
         return 0;
     }
     const char *equal = strchr(value, '=');
-    lua_pushcfunction(L, require_into);
     lua_pushlstring(L, value, equal ? (size_t)(equal - value) : strlen(value));
+    lua_replace(L, STEP_GLOBAL);
+    lua_getglobal(L, "require");
     lua_pushstring(L, equal ? equal + 1 : value);
-    return 2;
+    return 1;
 }
 
 static int push_script(lua_State *L, const struct program *p)
 {
-    const char *name = p->script < p->argc ? p->argv[p->script] : "-";
-    bool is_stdin = strcmp(name, "-") == 0 && strcmp(p->argv[p->script - 1], "--") != 0;
-    if (luaL_loadfilex(L, is_stdin ? NULL : name, "t") != LUA_OK)
+    const char *name = p->script < p->argc ? p->argv[p->script] : NULL;
+    if (name && strcmp(name, "-") == 0 && strcmp(p->argv[p->script - 1], "--") != 0)
+        name = NULL;
+    if (luaL_loadfilex(L, name, "t") != LUA_OK)
         lua_error(L);
     int n = p->argc - p->script - 1;
     luaL_checkstack(L, n > 0 ? n : 0, "too many arguments to script");
@@ -221,11 +229,14 @@ static int push_script(lua_State *L, const struct program *p)
 ** calls them one by one, each from the continuation of the one before. */
 static int steps(lua_State *L, int status, lua_KContext step)
 {
-    struct program *p = lua_touserdata(L, 1);
+    struct program *p = lua_touserdata(L, STEP_PROGRAM);
     (void)status;
     for (;;) {
         int i = (int)step, nargs;
-        lua_settop(L, 1);
+        if (lua_isstring(L, STEP_GLOBAL))
+            lua_setglobal(L, lua_tostring(L, STEP_GLOBAL)); /* to the one result */
+        lua_settop(L, STEP_PROGRAM);
+        lua_settop(L, STEP_GLOBAL);
         if (i > p->script ||
             (i == p->script && p->script >= p->argc && (p->has_code || p->version)))
             return 0;
@@ -237,7 +248,7 @@ static int steps(lua_State *L, int status, lua_KContext step)
             nargs = push_script(L, p);
         step = i + 1;
         if (nargs >= 0)
-            lua_callk(L, nargs, 0, step, steps);
+            lua_callk(L, nargs, 1, step, steps);
     }
 }
 
@@ -277,12 +288,16 @@ static void lend_signal(lua_State *L)
     sigaction(SIGURG, &action, NULL);
 }
 
+static const char host_key; /* registry: neap.host, whatever the script does to `require` */
+
 static int main_tasklet(lua_State *L)
 {
     struct program *p = lua_touserdata(L, 1);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "neap.host");
     lua_call(L, 1, 1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
     lua_getfield(L, -1, "set_main");
     lua_call(L, 0, 0);
     lend_signal(L);
@@ -290,29 +305,28 @@ static int main_tasklet(lua_State *L)
     lua_getfield(L, -1, "watchdog");
     lua_pushnumber(L, WATCHDOG);
     lua_call(L, 1, 0);
-    if (p->warnings)
-        lua_warning(L, "@on", 0);
     set_arg(L, p);
+    lua_settop(L, STEP_PROGRAM);
     return steps(L, LUA_OK, 0);
 }
 
 /* ---- the end ---- */
 
 /* Calls a function of neap.host; its one result is left on the stack. */
-static bool call_host(lua_State *L, const char *name)
+static bool call_host(lua_State *L, const char *name, bool argument)
 {
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "neap.host");
-    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
-        return false;
+    lua_settop(L, 0);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key) != LUA_TTABLE)
+        return false; /* main has not come so far */
     lua_getfield(L, -1, name);
-    return lua_pcall(L, 0, 1, 0) == LUA_OK;
+    lua_pushboolean(L, argument);
+    return lua_pcall(L, 1, 1, 0) == LUA_OK;
 }
 
 /* Tells of the tasklets that wait for ever, if there are any. */
 static void tell_deadlock(struct program *p, lua_State *L)
 {
-    if (!call_host(L, "blocked") || !lua_isstring(L, -1) || !*lua_tostring(L, -1))
+    if (!call_host(L, "blocked", false) || !lua_isstring(L, -1) || !*lua_tostring(L, -1))
         return;
     p->failed = true;
     fflush(stdout);
@@ -324,14 +338,39 @@ static void tell_deadlock(struct program *p, lua_State *L)
 static void run(struct program *p)
 {
     lua_State *L = neap_lua(p->N);
-    while (neap_run(p->N) == NEAP_OK && call_host(L, "deadlock") && lua_toboolean(L, -1))
-        lua_settop(L, 0);
-    if (!p->main_failed) /* else its error has ended the program: the others are no part of it */
+    while (neap_run(p->N) == NEAP_OK && call_host(L, "deadlock", false) && lua_toboolean(L, -1))
+        ;
+    p->exits = call_host(L, "exit_status", false) && lua_isinteger(L, -1);
+    p->status = p->exits ? (int)lua_tointeger(L, -1) : EXIT_SUCCESS;
+    if (!p->exits && !p->main_failed) /* else it has ended the program: no others matter */
         tell_deadlock(p, L);
+    if (!call_host(L, "finish", p->exits) && !lua_isnil(L, -1))
+        on_log(p, NEAP_LOG_WARN, lua_tostring(L, -1));
     lua_settop(L, 0);
-    if (!call_host(L, "finish"))
-        on_log(p, NEAP_LOG_WARN, "not enough memory to end the tasklets");
-    lua_settop(L, 0);
+}
+
+/* What the library itself reads from the environment: hidden from it under -E, but not from
+** the script and its children. */
+static bool open(struct program *p, const char **why)
+{
+    static const char *const names[] = {"LUA_PATH", "LUA_PATH_5_4", "LUA_CPATH",
+                                        "LUA_CPATH_5_4"};
+    enum { NAMES = sizeof names / sizeof *names };
+    char *values[NAMES] = {NULL};
+    for (int i = 0; p->no_env && i < NAMES; i++) {
+        const char *value = getenv(names[i]);
+        values[i] = value ? strdup(value) : NULL;
+        unsetenv(names[i]);
+    }
+    neap_config c = {
+        .size = sizeof c, .ud = p, .write = on_write, .log = on_log, .fail = on_fail};
+    p->N = neap_new(&c, why);
+    for (int i = 0; i < NAMES; i++) {
+        if (values[i])
+            setenv(names[i], values[i], 1);
+        free(values[i]);
+    }
+    return p->N != NULL;
 }
 
 int main(int argc, char **argv)
@@ -347,16 +386,7 @@ int main(int argc, char **argv)
         if (p.script >= argc && !p.has_code)
             return EXIT_SUCCESS;
     }
-    if (p.no_env) { /* what Lua itself would read */
-        unsetenv("LUA_PATH");
-        unsetenv("LUA_PATH_5_4");
-        unsetenv("LUA_CPATH");
-        unsetenv("LUA_CPATH_5_4");
-    }
-    neap_config c = {
-        .size = sizeof c, .ud = &p, .write = on_write, .log = on_log, .fail = on_fail};
-    p.N = neap_new(&c, &why);
-    if (!p.N) {
+    if (!open(&p, &why)) {
         fprintf(stderr, "neap: %s\n", why);
         return EXIT_FAILURE;
     }
@@ -372,5 +402,7 @@ int main(int argc, char **argv)
         run(&p);
     }
     neap_free(p.N);
+    if (p.exits)
+        return p.status;
     return p.failed || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
