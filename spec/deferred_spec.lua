@@ -1,34 +1,13 @@
--- Deferreds, failures and the bridge to tasklets. The texts of 2008 from which neap comes
--- had a hang for nearly every line of the bridge: each has a spec here.
+-- Deferreds: chains of callbacks, chaining, pauses, cancels.
 
-local host = require "neap.host"
+local deferreds = require "spec.support.deferreds"
 local record = require "spec.support.record"
+local collect, drop = deferreds.collect, deferreds.drop
+local value_of, waiter = deferreds.value_of, deferreds.waiter
 local error_of, unhandled = record.error_of, record.unhandled
 
 local function call(f, ...)
     return f(...)
-end
-
--- An errback that handles the failure and gives its error.
-local function value_of(failure)
-    return failure.value
-end
-
--- Collects what nobody holds, and lets the reports come.
-local function collect()
-    for _ = 1, 3 do
-        collectgarbage()
-        sleep(0)
-    end
-end
-
-local function waiter(d, timeout)
-    local w = {}
-    w.tasklet = spawn(function()
-        w.got = table.pack(pcall(block_on, d, timeout))
-    end)
-    w.tasklet:run()
-    return w
 end
 
 describe("a deferred", function()
@@ -519,608 +498,424 @@ describe("cancel", function()
     end)
 end)
 
-describe("a failure", function()
-    local function failure(err)
-        local got
-        neap.fail(err):add_errback(function(f) got = f end)
-        return got
-    end
-
-    it("carries any error value", function()
-        for _, err in ipairs { "text", 1, true, {}, print } do
-            assert.equal(err, failure(err).value)
-        end
-        local d = deferred()
-        d:errback(nil)
-        assert.is_nil(d:add_errback(function(f) return f.value, "handled" end):wait())
-        assert.equal("handled", d:add_callback(function(_, v) return v end):wait())
+describe("pause", function()
+    it("is counted: two need two unpauses", function()
+        local d, n = deferred(), 0
+        d:add_callback(function() n = n + 1 end)
+        d:pause()
+        d:pause()
+        assert.is_true(d.paused)
+        d:callback()
+        assert.is_true(d.called)
+        d:unpause()
+        assert.same({ 0, true }, { n, d.paused })
+        d:unpause()
+        assert.same({ 1, false }, { n, d.paused })
     end)
 
-    it("of a failure is the same", function()
-        local f = failure("x")
-        assert.equal(f, failure(f))
-        local d = deferred()
-        d:errback(f)
-        assert.equal(f, d:add_errback(function(g) return { g } end):wait()[1])
+    it("before the firing: an unpause runs nothing", function()
+        local d, n = deferred(), 0
+        d:add_callback(function() n = n + 1 end)
+        d:pause()
+        d:unpause()
+        assert.equal(0, n)
+        d:callback()
+        assert.equal(1, n)
     end)
 
-    it("check gives the kind that matches, or nil", function()
-        local class = setmetatable({}, { __index = {} })
-        class.__index = class
-        local derived = setmetatable({}, class)
-        derived.__index = derived
-        local value = setmetatable({ code = "ENOENT" }, derived)
-        local f = failure(value)
-        for _, kind in ipairs { value, "ENOENT", derived, class } do
-            assert.equal(kind, f:check("other", kind))
-        end
-        local function predicate(v) return v == value end
-        assert.equal(predicate, f:check(predicate))
-        assert.is_nil(f:check("other", {}, function() return false end))
-        assert.is_nil(f:check())
-        assert.equal(neap.TimeoutError,
-            failure(neap.TimeoutError("x")):check(neap.ClosedError, neap.TimeoutError))
+    it("holds what is added after the firing", function()
+        local d, log = neap.succeed("v"), record.log()
+        d:pause()
+        d:add_callback(log)
+        assert.equal("", tostring(log))
+        d:unpause()
+        assert.equal("v", tostring(log))
     end)
 
-    it("check of a text looks behind its position", function()
-        assert.equal("boom", failure("boom"):check("boom"))
-        assert.equal("boom", failure("file.lua:3: boom"):check("boom"))
-        assert.is_nil(failure("file.lua:3: kaboom"):check("boom"))
+    it("in a callback stops the chain after it", function()
+        local d, log = deferred(), record.log()
+        d:add_callback(function()
+            d:pause()
+            log "a"
+        end)
+        d:add_callback(function() log "b" end)
+        d:callback()
+        assert.equal("a", tostring(log))
+        d:unpause()
+        assert.equal("a b", tostring(log))
     end)
 
-    it("trap gives the kind, or raises the error itself", function()
-        local err = {}
-        local f = failure(err)
-        assert.equal(err, f:trap("x", err))
-        local ok, raised = pcall(f.trap, f, "x")
-        assert.is_false(ok)
-        assert.equal(err, raised)
-        assert.equal("x", error_of(function() failure("x"):raise() end))
+    it("and unpause in one callback: the chain goes on, after it", function()
+        local d, log = deferred(), record.log()
+        d:add_callback(function()
+            log "a<"
+            d:pause()
+            d:unpause()
+            log "a>"
+        end)
+        d:add_callback(function() log "b" end)
+        d:callback()
+        assert.equal("a< a> b", tostring(log))
     end)
 
-    it("has the traceback of where it was raised", function()
-        local function the_culprit() error("x") end
-        local d = neap.succeed():add_callback(function() the_culprit() end)
-        local f = d:add_errback(function(f) return { f } end):wait()[1]
-        assert.matches("the_culprit", f.traceback)
-        assert.matches("deferred_spec%.lua:%d+: x$", f.value)
-        assert.matches("x$", tostring(f))
+    it("an unpause too many raises and changes nothing", function()
+        local d, n = deferred(), 0
+        d:add_callback(function() n = n + 1 end)
+        assert.equal("the deferred is not paused", error_of(d.unpause, d))
+        d:callback()
+        assert.equal(1, n)
+        local inner = deferred()
+        d:add_callback(function() return inner end)
+        assert.is_true(d.paused)
+        assert.equal("the deferred is not paused", error_of(d.unpause, d))
+        d:add_callback(function(v) n = v end)
+        inner:callback("v")
+        assert.equal("v", n)
     end)
 
-    it("a table that looks like one is a value", function()
-        local fake = { value = "x", traceback = "t" }
-        assert.equal(fake, neap.succeed(fake):wait())
-        assert.equal(fake, neap.succeed():add_callback(function() return fake end):wait())
-    end)
-end)
-
-describe("an unhandled failure", function()
-    -- in a function of its own, so that no stack slot keeps the deferred
-    local function drop(make)
-        make()
-    end
-
-    it("is reported once, when the deferred is collected", function()
+    it("a failure is kept, and is not reported while it waits", function()
         unhandled(function(errors)
-            drop(function() neap.fail("x") end)
+            local d, got = deferred(), nil
+            d:pause()
+            d:add_errback(function(f) got = f.value end)
+            d:errback("x")
+            collect()
+            assert.same({ 0 }, { #errors, got })
+            d:unpause()
+            assert.equal("x", got)
+        end)
+    end)
+
+    pending("a failure in one that is collected while it is paused is reported", function()
+        unhandled(function(errors)
+            drop(function()
+                local d = deferred()
+                d:pause()
+                d:errback("x")
+            end)
             collect()
             assert.equal(1, #errors)
             assert.equal("x", errors[1].value)
-            assert.is_nil(errors[1].tasklet)
-            collect()
-            assert.equal(1, #errors)
         end)
     end)
 
-    it("never while somebody holds the deferred", function()
-        unhandled(function(errors)
-            local d = neap.fail("x")
-            collect()
-            assert.equal(0, #errors)
-            assert.equal("x", d:add_errback(value_of):wait())
-            d = nil -- luacheck: ignore
-            collect()
-            assert.equal(0, #errors)
-        end)
-    end)
-
-    it("counts as handled by an errback and by a waiter", function()
-        unhandled(function(errors)
-            drop(function()
-                neap.fail("a"):add_errback(function() end)
-                pcall(block_on, neap.fail("b"))
-                local d = deferred()
-                local w = waiter(d)
-                d:errback("c")
-                w.tasklet:join()
-            end)
-            collect()
-            assert.equal(0, #errors)
-        end)
-    end)
-
-    it("is unhandled again when an errback returns or raises it", function()
-        unhandled(function(errors)
-            drop(function()
-                neap.fail("a"):add_errback(function(f) return f end)
-                neap.fail("b"):add_errback(function() error("c", 0) end)
-            end)
-            collect()
-            local got = {}
-            for i, e in ipairs(errors) do got[i] = e.value end
-            table.sort(got)
-            assert.same({ "a", "c" }, got)
-        end)
-    end)
-
-    it("has the traceback", function()
-        unhandled(function(errors)
-            local function the_culprit() error("x") end
-            drop(function() neap.succeed():add_callback(function() the_culprit() end) end)
-            collect()
-            assert.matches("the_culprit", errors[1].traceback)
-        end)
-    end)
-
-    pending("says where the deferred was made", function()
-        unhandled(function(errors)
-            local line = debug.getinfo(1, "l").currentline + 1
-            drop(function() neap.fail("x") end)
-            collect()
-            assert.matches("deferred_spec%.lua:" .. line, errors[1].traceback)
-        end)
-    end)
-end)
-
-describe("block_on", function()
-    it("of a fired one: at once, without a switch", function()
-        local other = false
-        spawn(function() other = true end)
-        local resumes = host.stats().resumes
-        assert.same(table.pack(1, nil, 3), table.pack(block_on(neap.succeed(1, nil, 3))))
-        assert.equal("x", error_of(block_on, neap.fail("x")))
-        assert.equal(resumes, host.stats().resumes)
-        assert.is_false(other)
-        schedule()
-    end)
-
-    it("raises the error itself, not a failure", function()
-        local err, d = {}, deferred()
-        local w = waiter(d)
-        d:errback(err)
-        w.tasklet:join()
-        assert.is_false(w.got[1])
-        assert.equal(err, w.got[2])
-        local ok, got = pcall(block_on, neap.fail(err))
-        assert.is_false(ok)
-        assert.equal(err, got)
-    end)
-
-    it("gives back what is no deferred", function()
-        assert.equal(1, block_on(1))
-        assert.is_nil(block_on(nil))
-        local t = {}
-        assert.equal(t, block_on(t, 1))
-        assert.has_error(function() deferred().wait(1) end)
-    end)
-
-    it("firing queues the waiter and never switches", function()
-        local d, log = deferred(), record.log()
-        spawn(function()
-            log("waiter " .. block_on(d))
-        end):run()
-        spawn(log, "queued before")
-        d:add_callback(function() log "callback" end)
-        d:callback("v")
-        log "firing code"
-        schedule()
-        assert.equal("callback firing code queued before waiter v", tostring(log))
-    end)
-
-    it("every waiter gets the value, which stays", function()
-        local d = deferred()
-        local a, b = waiter(d), waiter(d)
-        d:callback("v", nil)
-        a.tasklet:join()
-        b.tasklet:join()
-        local expected = { true, "v", nil, n = 3 }
-        assert.same(expected, a.got)
-        assert.same(expected, b.got)
-        assert.same({ "v", nil, n = 2 }, table.pack(d:wait()))
-    end)
-
-    it("every waiter gets the failure, which is then handled", function()
-        unhandled(function(errors)
-            local d = deferred()
-            local a, b = waiter(d), waiter(d)
-            d:errback("x")
-            a.tasklet:join()
-            b.tasklet:join()
-            assert.same({ false, "x", n = 2 }, a.got)
-            assert.same({ false, "x", n = 2 }, b.got)
-            assert.equal("x", error_of(block_on, d))
-            d = nil -- luacheck: ignore
-            collect()
-            assert.equal(0, #errors)
-        end)
-    end)
-
-    it("gives the result of its place in the chain", function()
-        local d = deferred()
-        d:add_callback(function(v) return v .. "1" end)
-        local a = waiter(d)
-        d:add_callback(function(v) return v .. "2" end)
-        local b = waiter(d)
-        d:callback("v")
-        a.tasklet:join()
-        b.tasklet:join()
-        assert.same({ "v1", "v12" }, { a.got[2], b.got[2] })
-        assert.equal("v12", d:wait())
-    end)
-
-    it("waits for an inner one", function()
-        local d, inner = deferred(), deferred()
-        d:add_callback(function() return inner end)
-        d:callback()
+    it("a waiter waits for the unpause", function()
+        local d = neap.succeed("v")
+        d:pause()
         local w = waiter(d)
         assert.is_nil(w.got)
-        inner:callback("v")
+        d:unpause()
         w.tasklet:join()
         assert.same({ true, "v", n = 2 }, w.got)
     end)
 
-    it("out of time raises TimeoutError and cancels", function()
-        local cancelled = 0
-        local d = deferred(function() cancelled = cancelled + 1 end)
-        local ok, err = pcall(block_on, d, 0.001)
-        assert.is_false(ok)
-        assert.is_true(neap.is(err, neap.TimeoutError))
-        assert.equal(1, cancelled)
-        d = deferred()
-        assert.is_true(neap.is(select(2, pcall(d.wait, d, 0)), neap.TimeoutError))
-        assert.is_true(d.called)
-        d:callback("late") -- finds nobody, and is swallowed
-    end)
-
-    it("of a fired one has no time to run out", function()
-        assert.equal("v", block_on(neap.succeed("v"), 0))
-        assert.equal("v", neap.succeed("v"):wait(0))
-    end)
-
-    it("a killed waiter cancels it; a later firing finds nobody", function()
-        local cancelled = 0
-        local d = deferred(function(d)
-            cancelled = cancelled + 1
-            d:callback("by the canceller")
-        end)
-        local w = spawn(block_on, d)
-        schedule()
-        w:kill()
-        assert.equal(1, cancelled)
-        assert.is_false(w.alive)
-        d = deferred()
-        w = spawn(block_on, d)
-        schedule()
-        w:kill()
-        d:callback("v")
-        d = deferred()
-        w = waiter(d)
-        w.tasklet:kill(true)
-        d:callback("v")
-        w.tasklet:join()
-        assert.equal(neap.TaskletExit, w.got[2])
-    end)
-
-    it("a waiter that leaves does not cancel while others wait", function()
-        local cancelled = 0
-        local d = deferred(function() cancelled = cancelled + 1 end)
-        local a, b, c = waiter(d), waiter(d, 0.001), waiter(d)
-        a.tasklet:kill()
-        b.tasklet:join()
-        assert.is_true(neap.is(b.got[2], neap.TimeoutError))
-        assert.equal(0, cancelled)
-        d:callback("v")
-        c.tasklet:join()
-        assert.same({ true, "v", n = 2 }, c.got)
-    end)
-
-    it("the last waiter to leave cancels", function()
-        local cancelled = 0
-        local d = deferred(function() cancelled = cancelled + 1 end)
-        local a, b = waiter(d), waiter(d)
-        a.tasklet:kill()
-        assert.equal(0, cancelled)
-        b.tasklet:kill()
-        assert.equal(1, cancelled)
-    end)
-
-    it("a waiter that leaves one that waits for another cancels that one", function()
-        local cancelled = 0
-        local inner = deferred(function() cancelled = cancelled + 1 end)
-        local d = neap.succeed():add_callback(function() return inner end)
-        local w = waiter(d)
-        w.tasklet:kill()
-        assert.equal(1, cancelled)
-        assert.is_true(inner.called)
-    end)
-
-    it("an outer deferred counts as a waiter", function()
-        local cancelled = 0
-        local inner = deferred(function() cancelled = cancelled + 1 end)
+    it("a returned deferred that is fired but paused is waited for", function()
+        local inner = neap.succeed("v")
+        inner:pause()
         local outer = neap.succeed():add_callback(function() return inner end)
-        waiter(inner).tasklet:kill()
-        assert.equal(0, cancelled)
-        inner:callback("v")
+        assert.is_true(outer.paused)
+        inner:unpause()
         assert.equal("v", outer:wait())
     end)
 
-    it("an error of the canceller is reported, not the waiter's", function()
+    it("an outer one that is paused too holds only itself", function()
+        local outer, inner, log = deferred(), deferred(), record.log()
+        outer:add_callback(function() return inner end)
+        outer:add_callback(function(v) log("outer " .. v) end)
+        outer:callback()
+        outer:pause()
+        inner:add_callback(function(v)
+            log("inner " .. tostring(v))
+            return v
+        end)
+        inner:callback("v")
+        inner:add_callback(function() log "late" end)
+        assert.equal("inner nil late", tostring(log))
+        outer:unpause()
+        assert.equal("inner nil late outer v", tostring(log))
+    end)
+end)
+
+describe("chain_deferred", function()
+    it("fires the other with the result, which becomes nil", function()
+        local d, other, log = deferred(), deferred(), record.log()
+        other:add_callback(function(a, b) log(("other %s %s"):format(a, b)) end)
+        d:add_callback(function(v) return v, 2 end)
+        assert.equal(d, d:chain_deferred(other))
+        d:add_callback(function(v) log("own " .. tostring(v)) end)
+        d:callback(1)
+        assert.equal("other 1 2 own nil", tostring(log))
+    end)
+
+    it("of a failure: the other has it, and it is not this one's any more", function()
         unhandled(function(errors)
-            local d = deferred(function() error("x", 0) end)
-            local ok, err = pcall(block_on, d, 0)
-            assert.is_false(ok)
-            assert.is_true(neap.is(err, neap.TimeoutError))
-            assert.equal(1, #errors)
-            assert.equal("x", errors[1].value)
+            local d, other = neap.fail("x"), deferred()
+            d:chain_deferred(other)
+            assert.is_nil(d.result)
+            assert.equal("x", other:add_errback(value_of):wait())
+            d = nil -- luacheck: ignore
+            collect()
+            assert.equal(0, #errors)
         end)
     end)
 
-    it("one killed client does not stop the others", function()
-        local d = {}
-        local waiters = {}
-        for i = 1, 3 do
-            d[i] = deferred()
-            waiters[i] = waiter(d[i])
-        end
-        waiters[2].tasklet:kill()
-        for i = 1, 3 do d[i]:callback(i) end
-        schedule()
-        assert.same({ true, 1, n = 2 }, waiters[1].got)
-        assert.same({ true, 3, n = 2 }, waiters[3].got)
+    it("a cancel of the other is not one of this; this may fire, once", function()
+        local d, other = deferred(), deferred()
+        d:chain_deferred(other)
+        other:cancel()
+        assert.is_false(d.called)
+        d:callback("v")
+        assert.is_true(neap.is(other:add_errback(value_of):wait(), neap.CancelledError))
+        d = neap.succeed("v")
+        d:chain_deferred(other)
+        assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.AlreadyCalledError))
     end)
 
-    it("1,000 waiters in the order in which they came", function()
-        local d, got = deferred(), {}
-        for i = 1, 1000 do
-            spawn(function()
-                block_on(d)
-                got[#got + 1] = i
-            end)
-        end
-        schedule()
+    it("an other that has fired: AlreadyCalledError is this one's failure", function()
+        local d, other = deferred(), neap.succeed("first")
+        d:chain_deferred(other)
+        d:callback("v")
+        assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.AlreadyCalledError))
+        assert.equal("first", other:wait())
+    end)
+
+    it("to itself: AlreadyCalledError too", function()
+        local d = deferred()
+        d:chain_deferred(d)
+        d:callback("v")
+        assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.AlreadyCalledError))
+    end)
+
+    pending("a failure that finds the other fired is named in the error's traceback", function()
+        local function the_culprit() error("lost", 0) end
+        local d = deferred():add_callback(function() the_culprit() end)
+        d:chain_deferred(neap.succeed())
         d:callback()
-        schedule()
-        assert.equal(1000, #got)
-        for i = 1, 1000 do assert(got[i] == i) end
+        local f = d:add_errback(function(f) return { f } end):wait()[1]
+        assert.is_true(neap.is(f.value, neap.AlreadyCalledError))
+        assert.matches("lost", f.traceback)
+        assert.matches("the_culprit", f.traceback)
     end)
 
-    it("the wait of a waiter killed in a callback is ended in its turn", function()
-        local d, log, ch = deferred(), record.log(), channel()
+    it("a paused other runs when it is unpaused", function()
+        local d, other, log = deferred(), deferred(), record.log()
+        d:chain_deferred(other)
+        other:add_callback(log)
+        other:pause()
+        d:callback("v")
+        assert.equal("", tostring(log))
+        assert.is_true(other.called)
+        other:unpause()
+        assert.equal("v", tostring(log))
+    end)
+
+    it("wants a deferred", function()
+        assert.has_error(function() deferred():chain_deferred(1) end)
+        assert.has_error(function() deferred():chain_deferred() end)
+    end)
+
+    -- n deferreds, each chained to the next.
+    local function chain(n)
+        local d = { deferred() }
+        for i = 2, n do
+            d[i] = deferred()
+            d[i - 1]:chain_deferred(d[i])
+        end
+        return d
+    end
+
+    it("100,000 deep, fired from the outer end", function()
+        local d = chain(100000)
+        d[1]:callback("v")
+        assert.equal("v", d[100000]:wait())
+        assert.is_nil(d[99999].result)
+        d = chain(100000)
+        d[1]:errback("x")
+        assert.equal("x", d[100000]:add_errback(value_of):wait())
+    end)
+
+    it("100,000 deep, chained from the inner end, after the firing", function()
+        local d = {}
+        for i = 1, 100000 do d[i] = deferred() end
+        for i = 99999, 1, -1 do d[i]:chain_deferred(d[i + 1]) end
+        d[1]:callback("v")
+        assert.equal("v", d[100000]:wait())
+        d = neap.succeed("v")
+        for _ = 1, 100000 do
+            local other = deferred()
+            d:chain_deferred(other)
+            d = other
+        end
+        assert.equal("v", d:wait())
+    end)
+end)
+
+describe("fork", function()
+    it("gives the result of its place in the chain, which stays", function()
+        local d = deferred():add_callback(function(v) return v, "more" end)
+        local a, b = d:fork(), d:fork()
+        d:add_callback(function(v) return v .. "2" end)
+        d:callback("v")
+        local expected = { "v", "more", n = 2 }
+        assert.same(expected, table.pack(a:wait()))
+        assert.same(expected, table.pack(b:wait()))
+        assert.equal("v2", d:wait())
+        assert.equal("v2", d:fork():wait())
+    end)
+
+    it("a failure reaches both; the fork has handled it for the other", function()
+        unhandled(function(errors)
+            local d = neap.fail("x")
+            local e = d:fork()
+            assert.equal("x", e:add_errback(value_of):wait())
+            d = nil -- luacheck: ignore
+            collect()
+            assert.equal(0, #errors)
+            d = neap.fail("y")
+            drop(function() d:fork() end)
+            collect()
+            assert.equal(1, #errors)
+            assert.equal("y", errors[1].value)
+            assert.equal("y", d:add_errback(value_of):wait())
+        end)
+    end)
+
+    it("a cancel of it leaves the other alone", function()
+        local cancelled = 0
+        local d = deferred(function() cancelled = cancelled + 1 end)
+        local e = d:fork()
+        e:cancel()
+        assert.is_true(neap.is(e:add_errback(value_of):wait(), neap.CancelledError))
+        assert.same({ 0, false }, { cancelled, d.called })
+        d:callback("v")
+        assert.equal("v", d:wait())
+    end)
+
+    it("a failure is not handled by one that was cancelled", function()
+        unhandled(function(errors)
+            drop(function()
+                local d = deferred()
+                d:fork():cancel()
+                d:errback("x")
+            end)
+            collect()
+            assert.equal(1, #errors)
+        end)
+    end)
+
+    it("a cancel of the other reaches it", function()
+        local d = deferred()
+        local e = d:fork()
+        d:cancel()
+        assert.is_true(neap.is(e:add_errback(value_of):wait(), neap.CancelledError))
+    end)
+
+    it("of one that waits for another", function()
+        local inner = deferred()
+        local d = neap.succeed():add_callback(function() return inner end)
+        local e = d:fork()
+        e:cancel()
+        assert.is_false(inner.called)
+        e = d:fork()
+        inner:callback("v")
+        assert.equal("v", e:wait())
+        assert.equal("v", d:wait())
+    end)
+
+    it("forks of forks, 10,000 deep", function()
+        local d = deferred()
+        local e = d
+        for _ = 1, 10000 do e = e:fork() end
+        d:callback("v")
+        assert.equal("v", e:wait())
+    end)
+
+    it("a waiter of it that leaves cancels the fork only", function()
+        local cancelled = 0
+        local d = deferred(function() cancelled = cancelled + 1 end)
+        local e = d:fork()
+        waiter(e).tasklet:kill()
+        assert.same({ true, 0 }, { e.called, cancelled })
+    end)
+
+    it("counts as one who waits while it is not fired", function()
+        local cancelled = 0
+        local d = deferred(function() cancelled = cancelled + 1 end)
+        local e = d:fork()
+        waiter(d).tasklet:kill()
+        assert.equal(0, cancelled)
+        e:cancel()
+        waiter(d).tasklet:kill()
+        assert.equal(1, cancelled)
+    end)
+
+    pending("those that were cancelled do not pile up", function()
+        local d, weak = deferred(), setmetatable({}, { __mode = "k" })
+        local kept = { d:fork() }
+        for i = 1, 1000 do
+            local e = d:fork()
+            weak[e] = true
+            e:cancel()
+            if i % 100 == 0 then kept[#kept + 1] = d:fork() end
+        end
+        collectgarbage()
+        collectgarbage()
+        local n = 0
+        for _ in pairs(weak) do n = n + 1 end
+        assert(n < 100, n)
+        d:callback("v")
+        for _, e in ipairs(kept) do assert.equal("v", e:wait()) end
+    end)
+end)
+
+describe("maybe_deferred", function()
+    it("a result", function()
+        local d = neap.maybe_deferred(function(...) return ... end, 1, nil, 3)
+        assert.same(table.pack(1, nil, 3), table.pack(d:wait()))
+        assert.equal(0, select("#", neap.maybe_deferred(function() end):wait()))
+    end)
+
+    it("a deferred is that one", function()
+        local d = deferred()
+        assert.equal(d, neap.maybe_deferred(function() return d end))
+    end)
+
+    it("an error is a failure with its traceback", function()
+        local function the_culprit() error("x") end
+        local d = neap.maybe_deferred(function() the_culprit() end)
+        local f = d:add_errback(function(f) return { f } end):wait()[1]
+        assert.matches("x$", f.value)
+        assert.matches("the_culprit", f.traceback)
+        d = neap.maybe_deferred(1)
+        assert.matches("attempt to call a number", d:add_errback(value_of):wait())
+    end)
+
+    it("a failure fails it", function()
+        local failure
+        neap.fail("x"):add_errback(function(f) failure = f end)
+        local d = neap.maybe_deferred(function() return failure end)
+        assert.equal("x", d:add_errback(value_of):wait())
+    end)
+
+    it("the function may wait", function()
+        local ch, d = channel(), nil
         local t = spawn(function()
-            local ok = pcall(ch.receive, ch)
-            log(ok and "?" or "killed")
+            d = neap.maybe_deferred(function() return (ch:receive()) end)
         end)
         t:run()
-        d:add_callback(function()
-            t:kill()
-            log(t.alive and "pending" or "dead")
-        end)
-        d:callback()
-        schedule()
-        assert.equal("pending killed", tostring(log))
-    end)
-
-    pending("a callback that kills the tasklet it runs in: in its turn", function()
-        local d, log = deferred(), record.log()
-        local t
-        t = spawn(function()
-            d:add_callback(function()
-                t:kill()
-                log "callback ends"
-                return "v"
-            end)
-            d:callback()
-            log "firing ends"
-            schedule()
-            log "not reached"
-        end)
-        assert.same({ false, neap.TaskletExit }, { t:join() })
-        assert.equal("callback ends firing ends", tostring(log))
-        assert.equal("v", d:wait())
-    end)
-end)
-
-describe("deferred_tasklet", function()
-    it("gives a deferred of the results", function()
-        local d = deferred_tasklet(function(...) return ... end)(1, nil, 3)
-        assert.same(table.pack(1, nil, 3), table.pack(d:wait()))
-        assert.equal(0, select("#", deferred_tasklet(function() end)():wait()))
-    end)
-
-    it("queues the tasklet, and names it", function()
-        local ran = false
-        local d = deferred_tasklet(function() ran = true end)()
-        assert.is_false(ran or d.called)
-        assert.is_true(d.tasklet.scheduled)
-        d:wait()
-        assert.is_true(ran)
-        assert.is_false(d.tasklet.alive)
-        assert.is_nil(deferred().tasklet)
-    end)
-
-    it("an error becomes the failure, with its traceback; it is not reported twice", function()
-        unhandled(function(errors)
-            local function the_culprit() error("x", 0) end
-            local d = deferred_tasklet(function() the_culprit() end)()
-            local f = d:add_errback(function(f) return { f } end):wait()[1]
-            assert.equal("x", f.value)
-            assert.matches("the_culprit", f.traceback)
-            collect()
-            assert.equal(0, #errors)
-        end)
-    end)
-
-    it("an error that nobody takes is reported, once", function()
-        unhandled(function(errors)
-            call(function() deferred_tasklet(error)("x") end)
-            schedule()
-            collect()
-            assert.equal(1, #errors)
-            assert.equal("x", errors[1].value)
-        end)
-    end)
-
-    it("waits for a deferred that the function returns", function()
-        local inner = deferred()
-        local d = deferred_tasklet(function() return inner end)()
-        schedule()
-        local w = waiter(d)
-        assert.is_nil(w.got)
-        inner:callback("v", 2)
-        w.tasklet:join()
-        assert.same({ true, "v", 2, n = 3 }, w.got)
-        assert.equal("x", error_of(block_on,
-            deferred_tasklet(function() return neap.fail("x") end)()))
-    end)
-
-    it("a killed tasklet fails it with CancelledError, which is not reported", function()
-        unhandled(function(errors)
-            local d = deferred_tasklet(function() channel():receive() end)()
-            schedule()
-            d.tasklet:kill()
-            assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.CancelledError))
-            call(function()
-                local lost = deferred_tasklet(function() channel():receive() end)()
-                schedule()
-                lost.tasklet:kill()
-            end)
-            collect()
-            assert.equal(0, #errors)
-        end)
-    end)
-
-    it("cancel kills the tasklet", function()
-        local cleaned = false
-        local d = deferred_tasklet(function()
-            local _ <close> = setmetatable({}, { __close = function() cleaned = true end })
-            channel():receive()
-        end)()
-        schedule()
-        d:cancel()
-        assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.CancelledError))
-        assert.is_true(cleaned)
-        assert.is_false(d.tasklet.alive)
-    end)
-
-    it("cancel before the start: the function never runs", function()
-        local ran = false
-        local d = deferred_tasklet(function() ran = true end)()
-        d:cancel()
-        assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.CancelledError))
-        assert.is_false(ran)
-    end)
-
-    it("a tasklet that survives the cancel goes on, and its result counts", function()
-        local ch = channel()
-        local d = deferred_tasklet(function()
-            pcall(ch.receive, ch)
-            return (ch:receive())
-        end)()
-        schedule()
-        d:cancel()
-        schedule()
-        assert.is_false(d.called)
-        assert.is_true(d.tasklet.alive)
         ch:send("v")
+        t:join()
         assert.equal("v", d:wait())
     end)
 
-    it("the error of a second life is not lost", function()
-        unhandled(function(errors)
-            local d = deferred_tasklet(function() return "v" end)()
-            assert.equal("v", d:wait())
-            d.tasklet:bind(error)("x")
-            schedule()
-            assert.equal(1, #errors)
-            assert.equal("x", errors[1].value)
-            assert.equal("v", d:wait())
+    it("a kill passes through", function()
+        local d
+        local t = spawn(function()
+            d = neap.maybe_deferred(function() channel():receive() end)
         end)
-    end)
-
-    it("wants a function", function()
-        assert.has_error(function() deferred_tasklet() end)
-        assert.has_error(function() blocking_tasklet(1) end)
-    end)
-end)
-
-describe("blocking_tasklet", function()
-    it("gives the results", function()
-        local f = blocking_tasklet(function(...)
-            schedule()
-            return ...
-        end)
-        assert.same(table.pack(1, nil, 3), table.pack(f(1, nil, 3)))
-        assert.same(table.pack(2), table.pack(f(2)))
-    end)
-
-    it("raises the error, with both tracebacks where it ends", function()
-        unhandled(function(errors)
-            local function worker_side() error("x", 0) end
-            local f = blocking_tasklet(function() worker_side() end)
-            assert.equal("x", error_of(f))
-            local function caller_side() f() end
-            spawn(function() caller_side() end)
-            schedule()
-            schedule()
-            schedule()
-            assert.equal(1, #errors)
-            assert.matches("caller_side", errors[1].traceback)
-            assert.matches("worker_side", errors[1].traceback)
-        end)
-    end)
-
-    it("CancelledError when the worker was killed, never its TaskletExit", function()
-        local worker
-        local f = blocking_tasklet(function()
-            worker = neap.getcurrent()
-            channel():receive()
-        end)
-        local got
-        local t = spawn(function() got = select(2, pcall(f)) end)
-        schedule()
-        schedule()
-        worker:kill()
-        t:join()
-        assert.is_true(neap.is(got, neap.CancelledError))
-    end)
-
-    it("a killed caller kills the worker", function()
-        local worker
-        local t = spawn(blocking_tasklet(function()
-            worker = neap.getcurrent()
-            channel():receive()
-        end))
-        schedule()
-        schedule()
+        t:run()
         t:kill()
-        schedule()
-        assert.is_false(worker.alive)
-    end)
-
-    it("where nothing may block: refused, and never started", function()
-        local started = false
-        local f = blocking_tasklet(function() started = true end)
-        local text
-        neap.succeed():add_callback(function() text = error_of(f) end)
-        assert.equal("Cannot block in reactor task", text)
-        schedule()
-        schedule()
-        assert.is_false(started)
-    end)
-
-    it("waits for a deferred that the function returns", function()
-        local d = deferred()
-        spawn(d.callback, d, "v")
-        assert.equal("v", blocking_tasklet(function() return d end)())
+        assert.is_false(t.alive)
+        assert.is_nil(d)
     end)
 end)

@@ -108,6 +108,40 @@ static int add_callbacks(lua_State *L)
     return 1;
 }
 
+/* d:chain_deferred(other) */
+static int chain_deferred(lua_State *L)
+{
+    check(L);
+    object_check(L, 2, OBJECT_DEFERRED);
+    deferred_chain(L, 1, 2);
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* d:fork() */
+static int fork_(lua_State *L)
+{
+    check(L);
+    deferred_fork(L, 1);
+    return 1;
+}
+
+/* d:pause(), d:unpause() */
+static int pause_(lua_State *L)
+{
+    check(L);
+    deferred_pause(L, 1);
+    return 0;
+}
+
+static int unpause(lua_State *L)
+{
+    check(L);
+    lua_settop(L, 1);
+    deferred_unpause(L, 1);
+    return 0;
+}
+
 /* d:cancel() */
 static int cancel(lua_State *L)
 {
@@ -241,6 +275,44 @@ static int fail(lua_State *L)
     deferred_push(L, 0);
     lua_insert(L, 1);
     deferred_fire(L, 1, false, 1);
+    return 1;
+}
+
+static int maybe_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    bool ok = status == LUA_OK || status == LUA_YIELD;
+    if (!ok && error_unwinds(L, -1))
+        return lua_error(L);
+    if (ok && object_test(L, 2, OBJECT_DEFERRED)) {
+        lua_settop(L, 2);
+        return 1;
+    }
+    lua_remove(L, 1); /* the handler */
+    deferred_push(L, 0);
+    lua_insert(L, 1);
+    deferred_fire(L, 1, ok, lua_gettop(L) - 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* maybe_deferred(f, ...): f(...) as a deferred, whatever it gives or raises; f may wait */
+static int maybe_deferred(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushcfunction(L, error_handler);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, maybe_k);
+    return maybe_k(L, status, 0);
+}
+
+/* flush_unhandled(): collects, and gives a list of the failures that nobody has handled;
+** they are then not reported */
+static int flush_unhandled(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT);
+    lua_gc(L, LUA_GCCOLLECT); /* what a finalizer of the first has let go of */
+    deferred_take_unhandled(L);
     return 1;
 }
 
@@ -404,6 +476,8 @@ void bind_deferreds(lua_State *L)
         {"in_reactor", in_reactor},
         {"succeed", succeed},
         {"fail", fail},
+        {"maybe_deferred", maybe_deferred},
+        {"flush_unhandled", flush_unhandled},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
@@ -413,6 +487,10 @@ void bind_deferreds(lua_State *L)
         {"add_errback", add_errback},
         {"add_both", add_both},
         {"cancel", cancel},
+        {"chain_deferred", chain_deferred},
+        {"fork", fork_},
+        {"pause", pause_},
+        {"unpause", unpause},
         {"add_callbacks", add_callbacks},
         {"wait", wait},
         {NULL, NULL},

@@ -12,11 +12,20 @@ enum { MAX_NESTED = 100 };
 
 enum deferred_value { RESULT = 1, CHAIN, LINK, SENTINEL, OWNER, VALUES = OWNER };
 
+/* What stands in the chain beside functions. The pair is then the kind and the object. */
+enum link {
+    LINK_CALL,    /* a pair of functions, false: none */
+    LINK_WAITERS, /* tasklets that wait here */
+    LINK_OUTER,   /* a deferred that waits for this one takes the result over */
+    LINK_CHAINED, /* one that is fired with the result, by chain_deferred */
+    LINK_FORK     /* one that is fired with a copy */
+};
+
 struct deferred {
     struct object object;
     int nresults;        /* values of the result; 1: it is the user value itself */
     uint32_t head, tail; /* the chain: pairs done, pairs added */
-    uint32_t paused;
+    uint32_t paused;     /* by scripts; and once while it waits for another */
     bool called, failed, running;
     bool taken;         /* somebody has had the failure: it is not reported */
     bool waits;         /* LINK is the deferred it waits for; before the call, its canceller */
@@ -172,6 +181,16 @@ static int report_all(lua_State *L)
     return 0;
 }
 
+void deferred_take_unhandled(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_newtable(L); /* made first: finalizers may add to the old one */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->unhandled_ref);
+    lua_insert(L, -2);
+    rt->unhandled_count = 0;
+    lua_rawseti(L, LUA_REGISTRYINDEX, rt->unhandled_ref);
+}
+
 void deferred_report_unhandled(struct runtime *rt)
 {
     if (rt->unhandled_count > 0)
@@ -197,19 +216,44 @@ static void append(lua_State *L, int i)
     d->tail++;
 }
 
-/* Pushes what the next pair has for the present result, and passes the pair. */
-static void next_link(lua_State *L, int i)
+/* Appends an object, on the top, taken off. */
+static void append_object(lua_State *L, int i, enum link kind)
+{
+    lua_pushinteger(L, kind);
+    lua_insert(L, -2);
+    append(L, i);
+}
+
+/* Pushes what the n-th pair has for the present result, or its object; its kind. */
+static enum link push_link(lua_State *L, int i, uint32_t n)
 {
     struct deferred *d = lua_touserdata(L, i);
+    enum link kind = LINK_CALL;
     get(L, i, CHAIN);
-    lua_rawgeti(L, -1, 2 * d->head + 1 + d->failed);
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, -3, 2 * d->head + 1);
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, -3, 2 * d->head + 2);
+    if (lua_rawgeti(L, -1, 2 * n + 1) == LUA_TNUMBER)
+        kind = (enum link)lua_tointeger(L, -1);
+    if (kind != LINK_CALL || d->failed) {
+        lua_pop(L, 1);
+        lua_rawgeti(L, -1, 2 * n + 2);
+    }
     lua_remove(L, -2);
+    return kind;
+}
+
+/* Pushes the next link, and passes it. */
+static enum link next_link(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    enum link kind = push_link(L, i, d->head);
+    get(L, i, CHAIN);
+    for (int half = 1; half <= 2; half++) {
+        lua_pushboolean(L, 0);
+        lua_rawseti(L, -2, 2 * d->head + half);
+    }
+    lua_pop(L, 1);
     if (++d->head == d->tail)
         d->head = d->tail = 0;
+    return kind;
 }
 
 /* Gives a copy of the result to each of the tasklets that wait at this place. */
@@ -253,8 +297,7 @@ static void follow(lua_State *L, int i, int r)
     d->waits = true;
     d->paused++;
     lua_pushvalue(L, i);
-    lua_pushvalue(L, i);
-    append(L, r);
+    append_object(L, r, LINK_OUTER);
 }
 
 /* An errback that raises the error it was given passes the failure on as it was. */
@@ -327,26 +370,84 @@ static void pass_on(lua_State *L, int from, int to)
     outer->paused--;
 }
 
-/* Runs the chain of d (at i) up to the place where another deferred waits for the
-** result; that one is then on the top, and true is returned. */
+/* Fires the deferred at `to` with the values on the top, taken off; its chain is not run.
+** False if it has been fired before. */
+static bool accept(lua_State *L, int to, bool ok, int n)
+{
+    struct deferred *d = lua_touserdata(L, to);
+    if (d->called) {
+        lua_pop(L, n);
+        return false;
+    }
+    lua_pushnil(L);
+    set(L, to, LINK); /* the canceller */
+    d->called = true;
+    set_result(L, to, ok, n);
+    return true;
+}
+
+/* The deferred at i, chained to one that has been fired, fails. */
+static void fail_twice_called(lua_State *L, int i)
+{
+    error_push(L, ERROR_ALREADY_CALLED, "the deferred has already been called");
+    failure_push(L, -1, NULL);
+    lua_remove(L, -2);
+    set_result(L, i, false, 1);
+}
+
+/* Fires the deferred at `to` with the result of the one at `from`, which becomes nil. */
+static void fire_chained(lua_State *L, int from, int to)
+{
+    struct deferred *other = lua_touserdata(L, to);
+    bool ok, swallows = other->swallows;
+    int n = deferred_result(L, from, &ok);
+    if (!ok)
+        handled(L, from);
+    other->swallows = false;
+    if (accept(L, to, ok, n) || swallows)
+        set_result(L, from, true, 0);
+    else
+        fail_twice_called(L, from);
+}
+
+/* The same with a copy: one that has been fired meanwhile gets nothing. */
+static void fire_fork(lua_State *L, int from, int to)
+{
+    bool ok;
+    int n = deferred_result(L, from, &ok);
+    if (accept(L, to, ok, n) && !ok)
+        handled(L, from);
+}
+
+/* Runs the chain of d (at i) up to the place where another deferred gets the result; that
+** one is then on the top, its chain to be run, and true is returned. */
 static bool run_one(lua_State *L, int i)
 {
     struct deferred *d = lua_touserdata(L, i);
     if (!d->called || d->running)
         return false;
     while (d->called && !d->paused && d->head < d->tail) {
-        next_link(L, i);
-        struct waiters *w = object_test(L, -1, OBJECT_WAITERS);
-        if (w) {
-            serve(L, i, w);
-        } else if (object_test(L, -1, OBJECT_DEFERRED)) {
-            pass_on(L, i, lua_gettop(L));
+        enum link kind = next_link(L, i);
+        int link = lua_gettop(L);
+        switch (kind) {
+        case LINK_CALL:
+            if (lua_toboolean(L, -1))
+                call(L, i);
+            break;
+        case LINK_WAITERS:
+            serve(L, i, lua_touserdata(L, -1));
+            break;
+        case LINK_OUTER:
+            pass_on(L, i, link);
             return true;
-        } else if (lua_toboolean(L, -1)) {
-            call(L, i); /* takes the function off */
-            continue;
+        case LINK_CHAINED:
+            fire_chained(L, i, link);
+            return true;
+        case LINK_FORK:
+            fire_fork(L, i, link);
+            return true;
         }
-        lua_pop(L, 1);
+        lua_settop(L, link - 1);
     }
     if (d->failed && !d->taken && deferred_done(L, i))
         watch_failure(L, i);
@@ -428,15 +529,13 @@ void deferred_settle(lua_State *L, int i, bool ok, int n)
         failure_push(L, -1, NULL);
         lua_remove(L, -2);
     }
-    lua_pushnil(L);
-    set(L, i, LINK); /* the canceller */
-    d->called = true;
     if (ok && n > 0 && object_test(L, -n, OBJECT_DEFERRED) && !lua_rawequal(L, -n, i)) {
         int first = lua_gettop(L) - n + 1;
+        accept(L, i, true, 0);
         follow(L, i, first);
         lua_settop(L, first - 1);
     } else {
-        set_result(L, i, ok, n);
+        accept(L, i, ok, n);
     }
     start(L, i);
 }
@@ -469,22 +568,59 @@ void deferred_add(lua_State *L, int i, int ok, int fail)
         start(L, i);
 }
 
+void deferred_chain(lua_State *L, int i, int other)
+{
+    lua_pushvalue(L, other);
+    append_object(L, i, LINK_CHAINED);
+    if (deferred_called(L, i))
+        start(L, i);
+}
+
+void deferred_fork(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    deferred_push(L, 0);
+    lua_pushvalue(L, -1);
+    append_object(L, i, LINK_FORK);
+    if (deferred_called(L, i))
+        start(L, i);
+}
+
+void deferred_pause(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    if (d->paused == UINT32_MAX)
+        luaL_error(L, "the deferred is paused too often");
+    d->paused++;
+}
+
+void deferred_unpause(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    if (d->paused <= (d->called && d->waits))
+        luaL_error(L, "the deferred is not paused");
+    d->paused--;
+    if (d->called)
+        start(L, i);
+}
+
 /* Whether waiters have left the deferred at i unserved, and nobody else waits for it: no
 ** tasklet and no other deferred. */
 static bool deserted(lua_State *L, int i)
 {
     struct deferred *d = lua_touserdata(L, i);
     bool left = false, awaited = false;
-    get(L, i, CHAIN);
     for (uint32_t n = d->head; n < d->tail && !awaited; n++) {
-        lua_rawgeti(L, -1, 2 * n + 1);
-        struct waiters *w = object_test(L, -1, OBJECT_WAITERS);
-        left |= w && w->left;
-        awaited =
-            w ? wait_first(&w->queue) != NULL : object_test(L, -1, OBJECT_DEFERRED) != NULL;
+        enum link kind = push_link(L, i, n);
+        if (kind == LINK_WAITERS) {
+            struct waiters *w = lua_touserdata(L, -1);
+            left |= w->left;
+            awaited = wait_first(&w->queue) != NULL;
+        } else if (kind != LINK_CALL) {
+            awaited = kind != LINK_FORK || !deferred_called(L, -1);
+        }
         lua_pop(L, 1);
     }
-    lua_pop(L, 1);
     return left && !awaited;
 }
 
@@ -567,19 +703,16 @@ struct wait_queue *deferred_queue(lua_State *L, int i)
     struct waiters *w = NULL;
     i = lua_absindex(L, i);
     if (d->head < d->tail) {
-        get(L, i, CHAIN);
-        lua_rawgeti(L, -1, 2 * d->tail);
-        lua_remove(L, -2);
-        w = object_test(L, -1, OBJECT_WAITERS);
-        if (!w)
+        if (push_link(L, i, d->tail - 1) == LINK_WAITERS)
+            w = lua_touserdata(L, -1);
+        else
             lua_pop(L, 1);
     }
     if (!w) {
         w = object_new(L, OBJECT_WAITERS, sizeof *w, 0);
         wait_queue_init(&w->queue, &wait_class);
         lua_pushvalue(L, -1);
-        lua_pushvalue(L, -1);
-        append(L, i);
+        append_object(L, i, LINK_WAITERS);
     }
     if (d->called && !d->running && !d->paused)
         start(L, i); /* a finalizer has fired it meanwhile: nothing else would run past this */

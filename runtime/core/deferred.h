@@ -26,6 +26,19 @@ void deferred_fire(lua_State *L, int i, bool ok, int n);
 ** (at index ok) or with the failure (at index fail); 0: the result passes. [E] */
 void deferred_add(lua_State *L, int i, int ok, int fail);
 
+/* Adds that the deferred at index `other` is fired with the result, which becomes nil; it
+** is a failure of the one at i if that has been fired. [E] */
+void deferred_chain(lua_State *L, int i, int other);
+
+/* Pushes a new one with the same result as the one at index i has at this place of its
+** chain; a failure counts as handled by it. [E] */
+void deferred_fork(lua_State *L, int i);
+
+/* Stops the chain after the callback that runs, until there were as many unpauses; one too
+** many raises. [E] */
+void deferred_pause(lua_State *L, int i);
+void deferred_unpause(lua_State *L, int i);
+
 /* Cancels the deferred at index i, as in Twisted. [E] */
 void deferred_cancel(lua_State *L, int i);
 
@@ -62,6 +75,9 @@ void deferred_owner(lua_State *L, int i);
 
 /* How often it is paused, waiting for another one included. */
 int deferred_pauses(lua_State *L, int i);
+
+/* Pushes a list of the failures that collection found unhandled; they are not reported. [E] */
+void deferred_take_unhandled(lua_State *L);
 
 /* Reports the failures that collection found unhandled. */
 void deferred_report_unhandled(struct runtime *rt);

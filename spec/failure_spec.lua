@@ -1,0 +1,155 @@
+-- Failures, and the reports of those that nobody handles.
+
+local deferreds = require "spec.support.deferreds"
+local record = require "spec.support.record"
+local collect, drop = deferreds.collect, deferreds.drop
+local value_of, waiter = deferreds.value_of, deferreds.waiter
+local error_of, unhandled = record.error_of, record.unhandled
+
+describe("a failure", function()
+    local function failure(err)
+        local got
+        neap.fail(err):add_errback(function(f) got = f end)
+        return got
+    end
+
+    it("carries any error value", function()
+        for _, err in ipairs { "text", 1, true, {}, print } do
+            assert.equal(err, failure(err).value)
+        end
+        local d = deferred()
+        d:errback(nil)
+        assert.is_nil(d:add_errback(function(f) return f.value, "handled" end):wait())
+        assert.equal("handled", d:add_callback(function(_, v) return v end):wait())
+    end)
+
+    it("of a failure is the same", function()
+        local f = failure("x")
+        assert.equal(f, failure(f))
+        local d = deferred()
+        d:errback(f)
+        assert.equal(f, d:add_errback(function(g) return { g } end):wait()[1])
+    end)
+
+    it("check gives the kind that matches, or nil", function()
+        local class = setmetatable({}, { __index = {} })
+        class.__index = class
+        local derived = setmetatable({}, class)
+        derived.__index = derived
+        local value = setmetatable({ code = "ENOENT" }, derived)
+        local f = failure(value)
+        for _, kind in ipairs { value, "ENOENT", derived, class } do
+            assert.equal(kind, f:check("other", kind))
+        end
+        local function predicate(v) return v == value end
+        assert.equal(predicate, f:check(predicate))
+        assert.is_nil(f:check("other", {}, function() return false end))
+        assert.is_nil(f:check())
+        assert.equal(neap.TimeoutError,
+            failure(neap.TimeoutError("x")):check(neap.ClosedError, neap.TimeoutError))
+    end)
+
+    it("check of a text looks behind its position", function()
+        assert.equal("boom", failure("boom"):check("boom"))
+        assert.equal("boom", failure("file.lua:3: boom"):check("boom"))
+        assert.is_nil(failure("file.lua:3: kaboom"):check("boom"))
+    end)
+
+    it("trap gives the kind, or raises the error itself", function()
+        local err = {}
+        local f = failure(err)
+        assert.equal(err, f:trap("x", err))
+        local ok, raised = pcall(f.trap, f, "x")
+        assert.is_false(ok)
+        assert.equal(err, raised)
+        assert.equal("x", error_of(function() failure("x"):raise() end))
+    end)
+
+    it("has the traceback of where it was raised", function()
+        local function the_culprit() error("x") end
+        local d = neap.succeed():add_callback(function() the_culprit() end)
+        local f = d:add_errback(function(f) return { f } end):wait()[1]
+        assert.matches("the_culprit", f.traceback)
+        assert.matches("failure_spec%.lua:%d+: x$", f.value)
+        assert.matches("x$", tostring(f))
+    end)
+
+    it("a table that looks like one is a value", function()
+        local fake = { value = "x", traceback = "t" }
+        assert.equal(fake, neap.succeed(fake):wait())
+        assert.equal(fake, neap.succeed():add_callback(function() return fake end):wait())
+    end)
+end)
+
+describe("an unhandled failure", function()
+    it("is reported once, when the deferred is collected", function()
+        unhandled(function(errors)
+            drop(function() neap.fail("x") end)
+            collect()
+            assert.equal(1, #errors)
+            assert.equal("x", errors[1].value)
+            assert.is_nil(errors[1].tasklet)
+            collect()
+            assert.equal(1, #errors)
+        end)
+    end)
+
+    it("never while somebody holds the deferred", function()
+        unhandled(function(errors)
+            local d = neap.fail("x")
+            collect()
+            assert.equal(0, #errors)
+            assert.equal("x", d:add_errback(value_of):wait())
+            d = nil -- luacheck: ignore
+            collect()
+            assert.equal(0, #errors)
+        end)
+    end)
+
+    it("counts as handled by an errback and by a waiter", function()
+        unhandled(function(errors)
+            drop(function()
+                neap.fail("a"):add_errback(function() end)
+                pcall(block_on, neap.fail("b"))
+                local d = deferred()
+                local w = waiter(d)
+                d:errback("c")
+                w.tasklet:join()
+            end)
+            collect()
+            assert.equal(0, #errors)
+        end)
+    end)
+
+    it("is unhandled again when an errback returns or raises it", function()
+        unhandled(function(errors)
+            drop(function()
+                neap.fail("a"):add_errback(function(f) return f end)
+                neap.fail("b"):add_errback(function() error("c", 0) end)
+            end)
+            collect()
+            local got = {}
+            for i, e in ipairs(errors) do got[i] = e.value end
+            table.sort(got)
+            assert.same({ "a", "c" }, got)
+        end)
+    end)
+
+    it("has the traceback", function()
+        unhandled(function(errors)
+            local function the_culprit() error("x") end
+            drop(function() neap.succeed():add_callback(function() the_culprit() end) end)
+            collect()
+            assert.matches("the_culprit", errors[1].traceback)
+        end)
+    end)
+
+    pending("says where the deferred was made", function()
+        unhandled(function(errors)
+            local line = debug.getinfo(1, "l").currentline + 1
+            drop(function() neap.fail("x") end)
+            collect()
+            assert.matches("failure_spec%.lua:" .. line, errors[1].traceback)
+        end)
+    end)
+end)
