@@ -246,7 +246,7 @@ describe("block_on", function()
         assert.equal("pending killed", tostring(log))
     end)
 
-    pending("a callback that kills the tasklet it runs in: in its turn", function()
+    it("a callback that kills the tasklet it runs in: when the chain has run", function()
         local d, log = deferred(), record.log()
         local t
         t = spawn(function()
@@ -255,14 +255,35 @@ describe("block_on", function()
                 log "callback ends"
                 return "v"
             end)
+            d:add_callback(function(v)
+                log "next"
+                return v
+            end)
             d:callback()
-            log "firing ends"
             schedule()
             log "not reached"
         end)
         assert.same({ false, neap.TaskletExit }, { t:join() })
-        assert.equal("callback ends firing ends", tostring(log))
+        assert.equal("callback ends next", tostring(log))
         assert.equal("v", d:wait())
+    end)
+
+    it("a callback that cancels the deferred of its own tasklet: the same", function()
+        local d, log = deferred(), record.log()
+        local own
+        own = deferred_tasklet(function()
+            d:add_callback(function()
+                own:cancel()
+                log "callback ends"
+            end)
+            d:callback()
+            schedule()
+            log "not reached"
+        end)()
+        own.tasklet:join()
+        assert.equal("callback ends", tostring(log))
+        assert.is_true(neap.is(own:add_errback(value_of):wait(), neap.CancelledError))
+        assert.is_nil(d:wait())
     end)
 end)
 

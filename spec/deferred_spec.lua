@@ -1,6 +1,7 @@
 -- Deferreds: chains of callbacks, chaining, pauses, cancels.
 
 local deferreds = require "spec.support.deferreds"
+local program = require "spec.support.program"
 local record = require "spec.support.record"
 local collect, drop = deferreds.collect, deferreds.drop
 local value_of, waiter = deferreds.value_of, deferreds.waiter
@@ -586,7 +587,7 @@ describe("pause", function()
         end)
     end)
 
-    pending("a failure in one that is collected while it is paused is reported", function()
+    it("a failure in one that is collected while it is paused is reported", function()
         unhandled(function(errors)
             drop(function()
                 local d = deferred()
@@ -686,7 +687,7 @@ describe("chain_deferred", function()
         assert.is_true(neap.is(d:add_errback(value_of):wait(), neap.AlreadyCalledError))
     end)
 
-    pending("a failure that finds the other fired is named in the error's traceback", function()
+    it("a failure that finds the other fired is named in the error's traceback", function()
         local function the_culprit() error("lost", 0) end
         local d = deferred():add_callback(function() the_culprit() end)
         d:chain_deferred(neap.succeed())
@@ -849,7 +850,7 @@ describe("fork", function()
         assert.equal(1, cancelled)
     end)
 
-    pending("those that were cancelled do not pile up", function()
+    it("those that were cancelled do not pile up", function()
         local d, weak = deferred(), setmetatable({}, { __mode = "k" })
         local kept = { d:fork() }
         for i = 1, 1000 do
@@ -917,5 +918,75 @@ describe("maybe_deferred", function()
         t:kill()
         assert.is_false(t.alive)
         assert.is_nil(d)
+    end)
+end)
+
+describe("in a finalizer", function()
+    -- Runs f(...) in a finalizer, now.
+    local function finalize(f, ...)
+        local args = table.pack(...)
+        setmetatable({}, { __gc = function() f(table.unpack(args, 1, args.n)) end })
+        collectgarbage()
+    end
+
+    it("nothing may block", function()
+        local seen
+        finalize(function() seen = neap.in_reactor() end)
+        assert.is_true(seen)
+        assert.is_false(neap.in_reactor())
+    end)
+
+    it("a firing runs the callbacks in the next turn", function()
+        local d, log = deferred(), record.log()
+        d:add_callback(log)
+        local w = waiter(d)
+        finalize(function()
+            d:callback("v")
+            log "finalizer ends"
+        end)
+        assert.is_true(d.called)
+        assert.equal("finalizer ends", tostring(log))
+        w.tasklet:join()
+        assert.equal("finalizer ends v", tostring(log))
+        assert.is_true(w.got[1])
+    end)
+
+    it("a callback that is added to a fired one runs then too", function()
+        local d, log = neap.succeed("v"), record.log()
+        finalize(d.add_callback, d, log)
+        assert.equal("", tostring(log))
+        sleep(0)
+        assert.equal("v", tostring(log))
+    end)
+
+    it("a failure that nobody takes is reported all the same", function()
+        unhandled(function(errors)
+            finalize(function() neap.fail("x") end)
+            collect()
+            assert.equal(1, #errors)
+            assert.equal("x", errors[1].value)
+        end)
+    end)
+
+    it("a cancel calls the canceller; the errbacks run in the next turn", function()
+        local log = record.log()
+        local d = deferred(function() log "canceller" end)
+        d:add_errback(function() log "errback" end)
+        finalize(d.cancel, d)
+        assert.equal("canceller", tostring(log))
+        sleep(0)
+        assert.equal("canceller errback", tostring(log))
+    end)
+
+    it("a firing is the last that happens: the program does not end before", function()
+        local status, output = program.run([[
+            local d = deferred()
+            d:add_callback(function() print "callback" end)
+            setmetatable({}, { __gc = function() d:callback() end })
+            collectgarbage()
+            print "main ends"
+        ]])
+        assert.equal("main ends\ncallback\n", output)
+        assert.equal(0, status)
     end)
 end)

@@ -144,7 +144,7 @@ describe("an unhandled failure", function()
         end)
     end)
 
-    pending("says where the deferred was made", function()
+    it("says where the deferred was made", function()
         unhandled(function(errors)
             local line = debug.getinfo(1, "l").currentline + 1
             drop(function() neap.fail("x") end)

@@ -4,6 +4,7 @@
 #include "bind/bind.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
+#include "core/unhandled.h"
 #include "core/wait.h"
 
 #include <math.h>
@@ -69,29 +70,28 @@ static void bind_extra(lua_State *L)
     lua_pushcclosure(L, call_with_extra, n + 2);
 }
 
-static int add(lua_State *L, int ok, int fail)
+static int add(lua_State *L, bool ok, bool fail)
 {
     check(L);
     bind_extra(L);
     deferred_add(L, 1, ok, fail);
-    lua_settop(L, 1);
     return 1;
 }
 
 /* d:add_callback(f, ...), d:add_errback(f, ...), d:add_both(f, ...) */
 static int add_callback(lua_State *L)
 {
-    return add(L, 2, 0);
+    return add(L, true, false);
 }
 
 static int add_errback(lua_State *L)
 {
-    return add(L, 0, 2);
+    return add(L, false, true);
 }
 
 static int add_both(lua_State *L)
 {
-    return add(L, 2, 2);
+    return add(L, true, true);
 }
 
 /* d:add_callbacks(f, g) */
@@ -99,12 +99,10 @@ static int add_callbacks(lua_State *L)
 {
     check(L);
     lua_settop(L, 3);
-    if (!lua_isnil(L, 2))
-        bind_check_callable(L, 2);
-    if (!lua_isnil(L, 3))
-        bind_check_callable(L, 3);
-    deferred_add(L, 1, lua_isnil(L, 2) ? 0 : 2, lua_isnil(L, 3) ? 0 : 3);
-    lua_settop(L, 1);
+    for (int i = 2; i <= 3; i++)
+        if (!lua_isnil(L, i))
+            bind_check_callable(L, i);
+    deferred_add_pair(L, 1);
     return 1;
 }
 
@@ -186,31 +184,16 @@ static int wait(lua_State *L)
 
 /* ---- the bridge ---- */
 
-/* The canceller of a tasklet's deferred. */
-static int kill_owner(lua_State *L)
-{
-    deferred_owner(L, 1);
-    struct tasklet *t = object_test(L, -1, OBJECT_TASKLET);
-    if (t && tasklet_alive(t)) {
-        error_push(L, ERROR_TASKLET_EXIT, NULL);
-        if (t->state == TASKLET_RUNNING)
-            return lua_error(L);
-        tasklet_throw(L, t, false);
-    }
-    return 0;
-}
-
 /* Replaces the function and its arguments at 1..top by a deferred of its results, at 1.
 ** The function runs in a tasklet of its own, spawned where `level` says. */
 static void start_worker(lua_State *L, int level)
 {
     tasklet_spawn(L, lua_gettop(L) - 1, level);
-    lua_pushcfunction(L, kill_owner);
-    deferred_push(L, 2);
+    deferred_push(L, 0);
     lua_pushvalue(L, -1);
     tasklet_set(L, 1, SIDE_DEFERRED);
     lua_pushvalue(L, 1);
-    deferred_owned(L, 3);
+    deferred_owned(L, 2);
     lua_replace(L, 1);
     lua_settop(L, 1);
 }
@@ -253,8 +236,7 @@ static int blocking_tasklet(lua_State *L)
 /* in_reactor(): whether nothing may block here */
 static int in_reactor(lua_State *L)
 {
-    struct runtime *rt = runtime_of(L);
-    lua_pushboolean(L, rt->reactor_code > 0 || !rt->current);
+    lua_pushboolean(L, wait_in_reactor_code(L));
     return 1;
 }
 
@@ -282,8 +264,13 @@ static int maybe_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)ctx;
     bool ok = status == LUA_OK || status == LUA_YIELD;
-    if (!ok && error_unwinds(L, -1))
-        return lua_error(L);
+    if (!ok) {
+        lua_pushvalue(L, -1);
+        failure_unwrap(L);
+        if (error_unwinds(L, -1))
+            return lua_error(L);
+        lua_pop(L, 1);
+    }
     if (ok && object_test(L, 2, OBJECT_DEFERRED)) {
         lua_settop(L, 2);
         return 1;
@@ -312,7 +299,7 @@ static int flush_unhandled(lua_State *L)
 {
     lua_gc(L, LUA_GCCOLLECT);
     lua_gc(L, LUA_GCCOLLECT); /* what a finalizer of the first has let go of */
-    deferred_take_unhandled(L);
+    unhandled_take_all(L);
     return 1;
 }
 
@@ -433,30 +420,32 @@ static void open_failures(lua_State *L)
 static int to_string(lua_State *L)
 {
     check(L);
-    const char *state = !deferred_called(L, 1) ? "unfired"
-                        : deferred_done(L, 1)  ? "fired"
-                                               : "waiting";
+    const struct deferred *d = lua_touserdata(L, 1);
+    const char *state = !d->called            ? "unfired"
+                        : deferred_done(L, 1) ? "fired"
+                        : d->waits            ? "waiting on another"
+                                              : "paused";
     lua_pushfstring(L, "deferred: %p (%s)", lua_topointer(L, 1), state);
     return 1;
 }
 
-static void get_called(lua_State *L, void *d)
+static void get_called(lua_State *L, void *object)
 {
-    (void)d;
-    lua_pushboolean(L, deferred_called(L, 1));
+    const struct deferred *d = object;
+    lua_pushboolean(L, d->called);
 }
 
-static void get_paused(lua_State *L, void *d)
+static void get_paused(lua_State *L, void *object)
 {
-    (void)d;
-    lua_pushboolean(L, deferred_pauses(L, 1) > 0);
+    const struct deferred *d = object;
+    lua_pushboolean(L, d->paused > 0);
 }
 
-static void get_result(lua_State *L, void *d)
+static void get_result(lua_State *L, void *object)
 {
-    (void)d;
+    const struct deferred *d = object;
     bool ok;
-    int n = deferred_called(L, 1) ? deferred_result(L, 1, &ok) : 0;
+    int n = d->called ? deferred_result(L, 1, &ok) : 0;
     n == 0 ? lua_pushnil(L) : lua_pop(L, n - 1);
 }
 

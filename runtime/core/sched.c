@@ -6,6 +6,7 @@
 #include "core/tasklet.h"
 #include "core/threads.h"
 #include "core/timer.h"
+#include "core/unhandled.h"
 
 #include <math.h>
 #include <time.h>
@@ -21,7 +22,8 @@ enum { LONG_TURN = 256, LOOK = 4 };
 
 bool sched_busy(const struct runtime *rt)
 {
-    return rt->ready_count > 0 || timer_pending(rt) || rt->outside > 0;
+    return rt->ready_count > 0 || timer_pending(rt) || rt->outside > 0 ||
+           rt->postponed_count > 0;
 }
 
 /* Tells the schedule callback that `next` runs now. It runs no tasklet and must not wait. */
@@ -152,7 +154,8 @@ bool sched_run(struct runtime *rt)
     while (!stopped(rt)) {
         timer_fire_due(rt, true);
         run_queue(rt);
-        deferred_report_unhandled(rt);
+        deferred_run_postponed(rt);
+        unhandled_report(rt);
         if (stopped(rt) || !sched_busy(rt) || ending_due(rt))
             break;
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);

@@ -101,10 +101,12 @@ struct tasklet *wait_refuse(lua_State *L)
     return NULL;
 }
 
-/* Whether a call of a finalizer is on L's stack. */
-static bool finalizing(lua_State *L)
+bool wait_in_finalizer(lua_State *L)
 {
     lua_Debug ar;
+    int collecting = lua_gc(L, LUA_GCISRUNNING);
+    if (collecting != 0) /* since Lua 5.4.4 a finalizer cannot even ask */
+        return collecting < 0;
     for (int level = 0; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "n", &ar);
         if (*ar.namewhat == 'm' && strcmp(ar.name, "__gc") == 0)
@@ -116,8 +118,8 @@ static bool finalizing(lua_State *L)
 bool wait_in_reactor_code(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    return rt->reactor_code || !rt->current || finalizing(L) ||
-           (rt->chain_stop && rt->chain_stop != L && finalizing(rt->chain_stop));
+    return rt->reactor_code || !rt->current || wait_in_finalizer(L) ||
+           (rt->chain_stop && rt->chain_stop != L && wait_in_finalizer(rt->chain_stop));
 }
 
 /* Starts the time of a wait; a paused group's stands. [E] */

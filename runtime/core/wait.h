@@ -35,8 +35,11 @@ static inline void wait_queue_init(struct wait_queue *q, const struct wait_class
 /* Raises why the running code cannot wait; see wait_check in tasklet.h. [E] */
 struct tasklet *wait_refuse(lua_State *L);
 
+/* Whether a finalizer runs in L. */
+bool wait_in_finalizer(lua_State *L);
+
 /* Whether L runs code that may neither block nor switch: the reactor's, a callback of a
-** deferred, a finalizer. Slow. */
+** deferred, a finalizer. */
 bool wait_in_reactor_code(lua_State *L);
 
 /* Blocks the running tasklet, which wait_check allowed, on q for at most `timeout` seconds (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */

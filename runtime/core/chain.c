@@ -1,0 +1,169 @@
+#include "core/chain.h"
+
+#include "core/tasklet.h"
+
+enum { FIRST_LIMIT = 16 };
+
+static void waiter_left(struct wait_queue *q)
+{
+    container_of(q, struct waiters, queue)->left = true;
+}
+
+static const struct wait_class wait_class = {.what = "deferred", .left = waiter_left};
+
+/* Sees to it that the n-th link can be put without memory. Pops and pushes nothing. */
+static void reserve(lua_State *L, int i, uint32_t n)
+{
+    lua_Integer at = 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
+    if (n < DEFERRED_INLINE)
+        return;
+    if (lua_getiuservalue(L, i, DEFERRED_CHAIN) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_createtable(L, 8, 0);
+        if (lua_getiuservalue(L, i, DEFERRED_CHAIN) !=
+            LUA_TTABLE) { /* no finalizer was first */
+            lua_pop(L, 1);
+            lua_pushvalue(L, -1);
+            lua_setiuservalue(L, i, DEFERRED_CHAIN);
+        } else {
+            lua_remove(L, -2);
+        }
+    }
+    for (lua_Integer slot = at; slot <= at + 1; slot++) {
+        if (lua_rawgeti(L, -1, slot) == LUA_TNIL) {
+            lua_pushboolean(L, 0);
+            lua_rawseti(L, -3, slot);
+        }
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* Puts the value on the top, taken off, as the n-th link, for which there is room. */
+static void put(lua_State *L, int i, uint32_t n, enum link kind)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    lua_Integer at = 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
+    if (n < DEFERRED_INLINE) {
+        d->kinds[n] = (uint8_t)kind;
+        lua_setiuservalue(L, i, DEFERRED_FIRST + (int)n);
+        return;
+    }
+    lua_getiuservalue(L, i, DEFERRED_CHAIN);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, at);
+    lua_pushinteger(L, kind);
+    lua_rawseti(L, -2, at + 1);
+    lua_pop(L, 1);
+}
+
+enum link chain_get(lua_State *L, int i, uint32_t n)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    lua_Integer at = 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
+    if (n < DEFERRED_INLINE) {
+        lua_getiuservalue(L, i, DEFERRED_FIRST + (int)n);
+        return (enum link)d->kinds[n];
+    }
+    lua_getiuservalue(L, i, DEFERRED_CHAIN);
+    lua_rawgeti(L, -1, at + 1);
+    enum link kind = (enum link)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    lua_rawgeti(L, -1, at);
+    lua_remove(L, -2);
+    return kind;
+}
+
+enum link chain_next(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    enum link kind = chain_get(L, i, d->head);
+    lua_pushboolean(L, 0);
+    put(L, i, d->head, kind);
+    if (++d->head == d->tail)
+        d->head = d->tail = 0;
+    return kind;
+}
+
+/* Moves the links to the front, without the forks that have been cancelled, so that neither
+** they nor a chain that never gets empty pile up. */
+static void compact(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    uint32_t to = 0;
+    for (uint32_t n = d->head; n < d->tail; n++) {
+        enum link kind = chain_get(L, i, n);
+        struct deferred *fork = kind == LINK_FORK ? lua_touserdata(L, -1) : NULL;
+        if (fork && fork->called)
+            lua_pop(L, 1);
+        else
+            put(L, i, to++, kind);
+    }
+    for (uint32_t n = to; n < d->tail; n++) {
+        lua_pushboolean(L, 0);
+        put(L, i, n, LINK_CALLBACK);
+    }
+    d->head = 0;
+    d->tail = to;
+    d->limit = to < FIRST_LIMIT / 2 ? FIRST_LIMIT : 2 * to;
+}
+
+void chain_append(lua_State *L, int i, enum link kind)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    uint32_t n = d->tail;
+    if (n >= DEFERRED_INLINE) {
+        luaL_checkstack(L, 5, NULL);
+        if (n >= d->limit)
+            compact(L, i);
+        do { /* finalizers may add, too */
+            n = d->tail;
+            reserve(L, i, n);
+        } while (d->tail > n);
+    }
+    put(L, i, d->tail, kind);
+    d->tail++;
+}
+
+struct wait_queue *chain_queue(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    struct waiters *w;
+    if (d->head < d->tail) {
+        if (chain_get(L, i, d->tail - 1) == LINK_WAITERS) {
+            w = lua_touserdata(L, -1);
+            return &w->queue;
+        }
+        lua_pop(L, 1);
+    }
+    w = object_new(L, OBJECT_WAITERS, sizeof *w, 0);
+    wait_queue_init(&w->queue, &wait_class);
+    lua_pushvalue(L, -1);
+    chain_append(L, i, LINK_WAITERS);
+    return &w->queue;
+}
+
+bool chain_deserted(lua_State *L, int i)
+{
+    struct deferred *d = lua_touserdata(L, i);
+    bool left = false, awaited = false;
+    for (uint32_t n = d->head; n < d->tail && !awaited; n++) {
+        enum link kind = chain_get(L, i, n);
+        if (kind == LINK_WAITERS) {
+            struct waiters *w = lua_touserdata(L, -1);
+            left |= w->left;
+            awaited = wait_first(&w->queue) != NULL;
+        } else if (kind == LINK_FORK) {
+            awaited = !((struct deferred *)lua_touserdata(L, -1))->called;
+        } else {
+            awaited = kind == LINK_OUTER || kind == LINK_CHAINED;
+        }
+        lua_pop(L, 1);
+    }
+    return left && !awaited;
+}
+
+void chain_open(lua_State *L)
+{
+    object_class_new(L, OBJECT_WAITERS, &(struct object_class){.name = "waiters"});
+}
