@@ -52,9 +52,8 @@ static void preload(lua_State *L)
 static int load_on_use(lua_State *L)
 {
     static const char *const names[][2] = {
-        {"map", "neap.tasklets"},
-        {"join_all", "neap.tasklets"},
-        {"scope", "neap.scope"},
+        {"map", "neap.tasklets"}, {"join_all", "neap.tasklets"}, {"scope", "neap.scope"},
+        {"sync", "neap.sync"},    {"exchange", "neap.exchange"},
     };
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -62,7 +61,8 @@ static int load_on_use(lua_State *L)
             lua_getglobal(L, "require");
             lua_pushstring(L, names[i][1]);
             lua_call(L, 1, 1);
-            lua_getfield(L, -1, key);
+            if (lua_getfield(L, -1, key) == LUA_TNIL) /* it is the module itself */
+                lua_pop(L, 1);
             lua_pushvalue(L, 2);
             lua_pushvalue(L, -2);
             lua_rawset(L, 1);
