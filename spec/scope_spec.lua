@@ -515,29 +515,33 @@ describe("many children", function()
         assert.is_nil(killed)
     end)
 
-    it("are not cut while the scope's own code runs", function()
-        neap.preempt(0.0005)
-        local _ <close> = setmetatable({}, { __close = function() neap.preempt() end })
-        local alive = 0
-        local function child()
-            alive = alive + 1
-            local _ <close> = setmetatable({}, { __close = function() alive = alive - 1 end })
-            for _ = 1, 3000 do pcall(type, 1) end
-        end
-        for round = 1, 20 do
+    it("end also if a time slice ends anywhere, and the scope is killed there", function()
+        for n = 1, 60 do
+            local alive, early, at_end = {}, nil, false
+            local function child()
+                local t = neap.getcurrent()
+                local _ <close> = setmetatable({}, { __close = function() alive[t] = nil end })
+                alive[t] = true
+                parked()
+            end
             local t = spawn(function()
-                while true do
-                    neap.scope(function(s)
-                        for _ = 1, 5 do s:spawn(child) end
-                        for _ = 1, round * 500 do pcall(type, 1) end
-                    end)
-                    assert(alive == 0)
-                end
+                local _ <close> = setmetatable({}, { __close = function() early = next(alive) end })
+                neap.scope(function(s)
+                    for _ = 1, 3 do s:spawn(child) end
+                    schedule()
+                    schedule()
+                    at_end = true
+                end)
             end)
-            for _ = 1, round do schedule() end
-            t:kill(true)
-            t:join()
-            assert.equal(0, alive)
+            local cut = neap.run(n)
+            while cut and not at_end do
+                cut:insert()
+                cut = neap.run(n)
+            end
+            t:kill()
+            if cut and cut.paused then cut:insert() end
+            neap.run()
+            assert.same({ false }, { t.alive, early, next(alive) }, n)
         end
     end)
 end)

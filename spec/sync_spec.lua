@@ -384,26 +384,37 @@ describe("a queue", function()
     end
 end)
 
-describe("under neap.preempt", function()
-    it("a mutex still keeps others out", function()
-        neap.preempt(0.0005)
-        local _ <close> = setmetatable({}, { __close = function() neap.preempt() end })
-        local m, inside, most, rounds = sync.mutex(), 0, 0, 0
-        local list = {}
-        for i = 1, 8 do
-            list[i] = spawn(function()
-                for _ = 1, 1500 do
+-- Runs all that is queued, and whatever uses more than n instructions goes to the back.
+local function in_slices(n)
+    local cut = neap.run(n)
+    while cut do
+        cut:insert()
+        cut = neap.run(n)
+    end
+end
+
+describe("time slices of any length", function()
+    it("let nobody else into a mutex, and lose nothing in a queue", function()
+        for n = 1, 60 do
+            local m, q, inside, most, got = sync.mutex(), sync.queue(2), 0, 0, {}
+            local function locker()
+                for _ = 1, 5 do
                     local _ <close> = m:acquire()
                     inside = inside + 1
                     most = math.max(most, inside)
-                    for _ = 1, 10 do pcall(type, 1) end
                     inside = inside - 1
-                    rounds = rounds + 1
                 end
-            end)
+            end
+            local function getter() for _ = 1, 5 do got[q:get()] = true end end
+            local function putter(i) for v = 5 * i + 1, 5 * i + 5 do q:put(v) end end
+            for i = 0, 2 do
+                spawn(locker)
+                spawn(getter)
+                spawn(putter, i)
+            end
+            in_slices(n)
+            assert.same({ 1, 15 }, { most, #got }, n)
         end
-        neap.join_all(list)
-        assert.same({ 1, 12000 }, { most, rounds })
     end)
 end)
 

@@ -130,12 +130,11 @@ static void on_raise(lua_State *L, lua_Debug *ar)
 {
     struct runtime *rt = runtime_of(L);
     struct tasklet *t = rt->current;
-    (void)ar;
     if (!t || !t->thrown) { /* a binding was quicker */
         lua_sethook(L, NULL, 0, 0);
         return;
     }
-    if (rt->reactor_code)
+    if (rt->reactor_code || (!t->doomed && in_library(L, ar)))
         return;
     if (!t->doomed || !wait_possible(L))
         slice_raise(L, t);
