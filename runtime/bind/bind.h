@@ -28,6 +28,7 @@ void bind_exit(lua_State *L);
 /* Modules of their own: package.preload. */
 int bind_open_net(lua_State *L);
 int bind_open_inside(lua_State *L);
+int bind_open_signal(lua_State *L);
 
 /* Raises the `nil, err, code` on the top as an error whose text is err, with .code. */
 int bind_raise(lua_State *L);

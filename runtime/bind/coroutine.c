@@ -5,6 +5,7 @@
 ** a level has exactly the coroutine it resumed on its frame, at index 1. */
 #include "bind/bind.h"
 
+#include "core/interrupt.h"
 #include "core/slice.h"
 
 /* Nested closing of coroutines ends here: Lua 5.4.4 has no limit of its own. */
@@ -32,6 +33,7 @@ static int finish_resume(lua_State *L, lua_State *co, int status, int n)
     }
     lua_pushboolean(L, 0);
     lua_xmove(co, L, 1);
+    interrupt_caught(L, -1, false);
     return 2;
 }
 

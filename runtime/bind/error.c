@@ -1,6 +1,7 @@
 /* neap.TaskletExit and the error classes, neap.is, neap.pcall, neap.on_error. */
 #include "bind/bind.h"
 
+#include "core/interrupt.h"
 #include "core/wait.h"
 
 /* is(err, class) */
@@ -15,27 +16,52 @@ static int is(lua_State *L)
     return 1;
 }
 
-static int pcall_k(lua_State *L, int status, lua_KContext ctx)
+/* What a protected call catches: a pcall's everything, neap.pcall's not the end of a tasklet;
+** what an xpcall catches its handler may have changed. */
+enum catch { CATCH_ALL, CATCH_ERRORS, CATCH_HANDLED };
+
+static int pcall_k(lua_State *L, int status, lua_KContext catch)
 {
-    (void)ctx;
-    if (status != LUA_OK && status != LUA_YIELD) {
-        if (error_unwinds(L, -1))
-            return lua_error(L);
-        lua_pushboolean(L, 0);
-        lua_insert(L, -2);
-        return 2;
-    }
-    return lua_gettop(L);
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - (catch == CATCH_HANDLED ? 2 : 0);
+    if (catch == CATCH_ERRORS && error_unwinds(L, -1))
+        return lua_error(L);
+    interrupt_caught(L, -1, catch == CATCH_HANDLED);
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int protect(lua_State *L, enum catch catch)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, catch, pcall_k);
+    return pcall_k(L, status, catch);
+}
+
+/* Lua's own pcall and xpcall, which know when main has caught a Ctrl-C. */
+static int lua_pcall_(lua_State *L)
+{
+    return protect(L, CATCH_ALL);
+}
+
+static int lua_xpcall_(lua_State *L)
+{
+    int n = lua_gettop(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushboolean(L, 1);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2);
+    int status = lua_pcallk(L, n - 2, LUA_MULTRET, 2, CATCH_HANDLED, pcall_k);
+    return pcall_k(L, status, CATCH_HANDLED);
 }
 
 /* pcall(f, ...): the pcall that lets the end of a tasklet, a scope or a time limit through */
 static int neap_pcall(lua_State *L)
 {
-    luaL_checkany(L, 1);
-    lua_pushboolean(L, 1);
-    lua_insert(L, 1);
-    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, pcall_k);
-    return pcall_k(L, status, 0);
+    return protect(L, CATCH_ERRORS);
 }
 
 /* on_error(f): f(tasklet, err, traceback) gets the errors that nobody handles; nil: none */
@@ -80,6 +106,10 @@ void bind_errors(lua_State *L)
                                          {"must", must},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
+    lua_pushcfunction(L, lua_pcall_);
+    lua_setglobal(L, "pcall");
+    lua_pushcfunction(L, lua_xpcall_);
+    lua_setglobal(L, "xpcall");
     for (int c = 0; c < ERROR_CLASSES; c++) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->error_ref[c]);
         lua_setfield(L, -2, error_name(c));

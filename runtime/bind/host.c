@@ -1,7 +1,9 @@
 /* require "neap.host": what a program around neap needs beyond neap.h. */
 #include "bind/bind.h"
+#include "core/interrupt.h"
 #include "core/slice.h"
 #include "core/timer.h"
+#include "system/signal.h"
 
 /* set_main(): the running tasklet is the program's main one */
 static int set_main(lua_State *L)
@@ -22,6 +24,28 @@ static int set_interrupt(lua_State *L)
     lua_pushlightuserdata(L, (void *)slice_cut_in);
     lua_pushlightuserdata(L, rt);
     return 2;
+}
+
+/* set_signals(arm): arm, a light userdata that is an int (*)(int signal, int on), takes a
+** signal from its default, with a handler, or gives it back: 0 or -errno. Two light userdata:
+** an int (*)(void *, int signal) that the handlers are to call, on this thread, and its first
+** argument. It returns 0 when the program must end at once: main has not caught the SIGINT
+** before this one. With signal 0 it cuts in once more on a tasklet that computes, and 0 says
+** that there is no need any more */
+static int set_signals(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
+    signal_open(L, (signal_arm *)lua_touserdata(L, 1));
+    lua_pushlightuserdata(L, (void *)signal_post);
+    lua_pushlightuserdata(L, runtime_of(L));
+    return 2;
+}
+
+/* interrupted(): whether main has not caught a SIGINT, or had returned before it */
+static int interrupted(lua_State *L)
+{
+    lua_pushboolean(L, atomic_load(&runtime_of(L)->interrupt) != INTERRUPT_NONE);
+    return 1;
 }
 
 /* stats(): figures: tasks, ready, timers, watches, outside (waits that the world outside can
@@ -49,10 +73,9 @@ static int stats(lua_State *L)
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"set_main", set_main},
-        {"stats", stats},
-        {"set_interrupt", set_interrupt},
-        {NULL, NULL},
+        {"set_main", set_main},           {"stats", stats},
+        {"set_interrupt", set_interrupt}, {"set_signals", set_signals},
+        {"interrupted", interrupted},     {NULL, NULL},
     };
     luaL_newlib(L, functions);
     bind_ending(L);

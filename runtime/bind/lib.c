@@ -40,6 +40,8 @@ static void preload(lua_State *L)
     lua_setfield(L, -2, "neap.net");
     lua_pushcfunction(L, bind_open_inside);
     lua_setfield(L, -2, "neap.inside");
+    lua_pushcfunction(L, bind_open_signal);
+    lua_setfield(L, -2, "neap.signal");
     for (const struct lua_module *m = lua_modules; m->name; m++) {
         lua_pushlightuserdata(L, (void *)m);
         lua_pushcclosure(L, load_module, 1);

@@ -19,6 +19,7 @@
 
 struct tasklet;
 struct stream;
+struct signals;
 
 /* A Lua thread that waits for the next tasklet, and its place in threads_ref. */
 struct idle_thread {
@@ -136,6 +137,16 @@ struct runtime {
     void (*cut_net)(struct runtime *rt, struct tasklet *t); /* t is cut: its turns go on */
 
     struct slice slice;
+
+    /* signals of the program: core/interrupt.c, system/signal.c. What is atomic, the host's
+    ** signal handlers touch too. */
+    atomic_bool signalled;          /* something has come that is not taken yet */
+    atomic_int interrupt;           /* enum interrupt: how far a Ctrl-C has come */
+    _Atomic uint64_t signals;       /* sets, bit n for signal n: have come, not taken yet */
+    _Atomic uint64_t signals_taken; /* have left their default */
+    struct signals *lent;           /* NULL: the host lends none */
+    void (*take_signals)(struct runtime *rt);
+    void (*tend_signals)(struct runtime *rt); /* at each turn; NULL: nothing to tend */
 
     void *host; /* the embedding layer's */
 };

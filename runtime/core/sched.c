@@ -2,6 +2,7 @@
 
 #include "core/deferred.h"
 #include "core/ending.h"
+#include "core/interrupt.h"
 #include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/threads.h"
@@ -153,9 +154,12 @@ bool sched_run(struct runtime *rt)
 {
     while (!stopped(rt)) {
         timer_fire_due(rt, true);
+        interrupt_look(rt);
         run_queue(rt);
         deferred_run_postponed(rt);
         unhandled_report(rt);
+        if (rt->tend_signals)
+            rt->tend_signals(rt);
         if (stopped(rt) || !sched_busy(rt) || ending_due(rt))
             break;
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);

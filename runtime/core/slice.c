@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "core/slice.h"
 
+#include "core/interrupt.h"
 #include "core/sched.h"
 #include "core/timer.h"
 
@@ -28,6 +29,8 @@ static void restore_hook(struct runtime *rt, lua_State *L)
     lua_sethook(L, s->saved_hook, s->saved_mask, s->saved_count);
     s->saved_thread = NULL;
 }
+
+static void on_time(lua_State *L, lua_Debug *ar);
 
 static int report_hold(lua_State *L)
 {
@@ -76,11 +79,42 @@ static bool in_library(lua_State *L, lua_Debug *ar)
     return strncmp(ar->source, ours, sizeof ours - 1) == 0;
 }
 
+/* t, which runs in L, gives way, to go on at its next turn. Hooks only, called last. */
+static void cut(lua_State *L, struct tasklet *t)
+{
+    struct runtime *rt = runtime_of(L);
+    t->cut = true;
+    sched_append(rt, t);
+    rt->suspending = true;
+    lua_yield(L, 0);
+}
+
+static bool may_cut(lua_State *L, struct tasklet *t)
+{
+    return wait_possible(L) && !runtime_of(L)->switch_trap && !t->atomic;
+}
+
+/* Signals have come while t computes. True: the hook has done its work. */
+static bool on_signal(lua_State *L, struct tasklet *t)
+{
+    struct runtime *rt = runtime_of(L);
+    restore_hook(rt, L);
+    if (!rt->reactor_code && !interrupt_stops(L, t))
+        return false;
+    if (!rt->reactor_code && may_cut(L, t))
+        cut(L, t);
+    else
+        lua_sethook(L, on_time, LUA_MASKCOUNT, TRY_AGAIN);
+    return true;
+}
+
 static void on_time(lua_State *L, lua_Debug *ar)
 {
     struct runtime *rt = runtime_of(L);
     struct slice *s = &rt->slice;
     struct tasklet *t = rt->current;
+    if (t && interrupt_waits(rt) && on_signal(L, t))
+        return;
     if (!t || atomic_load(&rt->resumes) != s->turn || clock_now() - s->began < s->shortest) {
         restore_hook(rt, L); /* it is about a turn that is over */
         return;
@@ -90,7 +124,7 @@ static void on_time(lua_State *L, lua_Debug *ar)
         restore_hook(rt, L);
         return;
     }
-    if (!wait_possible(L) || rt->switch_trap || t->atomic || in_library(L, ar)) {
+    if (!may_cut(L, t) || in_library(L, ar)) {
         lua_sethook(L, on_time, LUA_MASKCOUNT, TRY_AGAIN);
         return;
     }
@@ -100,10 +134,7 @@ static void on_time(lua_State *L, lua_Debug *ar)
         return;
     }
     rt->preempts++;
-    t->cut = true;
-    sched_append(rt, t);
-    rt->suspending = true;
-    lua_yield(L, 0);
+    cut(L, t);
 }
 
 /* ---- the instruction count of neap.run ---- */

@@ -1,6 +1,7 @@
 #include "core/tasklet.h"
 
 #include "core/deferred.h"
+#include "core/interrupt.h"
 #include "core/sched.h"
 #include "core/slice.h"
 #include "core/threads.h"
@@ -259,6 +260,8 @@ static void mark_dead(struct runtime *rt, struct tasklet *t, bool ok)
     if (t == rt->main) {
         rt->main = NULL;
         rt->main_ended = true;
+        if (ok)
+            interrupt_main_returned(rt);
     }
     if (t->side)
         list_remove(&t->side->daemons);

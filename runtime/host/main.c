@@ -1,11 +1,9 @@
 /* The neap program: `lua`'s options around a runtime, through neap.h alone. */
+#include "host/signals.h"
 #include "lauxlib.h"
 #include "lualib.h"
 #include "neap.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +34,7 @@ struct program {
     neap *N;
     neap_task main;
     bool failed, main_failed;
-    bool exits; /* by os.exit(status, true) */
+    bool exits; /* with `status`: by os.exit(status, true), or Ctrl-C */
     int status;
 };
 
@@ -252,42 +250,6 @@ static int steps(lua_State *L, int status, lua_KContext step)
     }
 }
 
-/* ---- the signal that cuts in on a tasklet which holds on ---- */
-
-static struct {
-    pthread_t thread;
-    void (*cut_in)(void *runtime);
-    void *runtime;
-} interrupt;
-
-static void on_signal(int signal)
-{
-    int saved = errno;
-    (void)signal;
-    interrupt.cut_in(interrupt.runtime);
-    errno = saved;
-}
-
-static void interrupt_thread(void)
-{
-    pthread_kill(interrupt.thread, SIGURG);
-}
-
-/* SIGURG: nobody else uses it, and where it is not handled it does nothing. On the top of the
-** stack is neap.host. */
-static void lend_signal(lua_State *L)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    interrupt.thread = pthread_self();
-    lua_getfield(L, -1, "set_interrupt");
-    lua_pushlightuserdata(L, (void *)interrupt_thread);
-    lua_call(L, 1, 2);
-    interrupt.cut_in = (void (*)(void *))lua_touserdata(L, -2);
-    interrupt.runtime = lua_touserdata(L, -1);
-    lua_pop(L, 2);
-    sigaction(SIGURG, &action, NULL);
-}
-
 static const char host_key; /* registry: neap.host, whatever the script does to `require` */
 
 static int main_tasklet(lua_State *L)
@@ -300,7 +262,7 @@ static int main_tasklet(lua_State *L)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
     lua_getfield(L, -1, "set_main");
     lua_call(L, 0, 0);
-    lend_signal(L);
+    signals_lend(L);
     lua_getglobal(L, "neap");
     lua_getfield(L, -1, "watchdog");
     lua_pushnumber(L, WATCHDOG);
@@ -323,6 +285,17 @@ static bool call_host(lua_State *L, const char *name, bool argument)
     return lua_pcall(L, 1, 1, 0) == LUA_OK;
 }
 
+/* Whether the script or a Ctrl-C has ended the program, and with what status. */
+static void set_status(struct program *p, lua_State *L)
+{
+    p->exits = true;
+    p->status = INTERRUPTED;
+    if (call_host(L, "exit_status", false) && lua_isinteger(L, -1))
+        p->status = (int)lua_tointeger(L, -1);
+    else if (!call_host(L, "interrupted", false) || !lua_toboolean(L, -1))
+        p->exits = false;
+}
+
 /* Tells of the tasklets that wait for ever, if there are any. */
 static void tell_deadlock(struct program *p, lua_State *L)
 {
@@ -340,8 +313,7 @@ static void run(struct program *p)
     lua_State *L = neap_lua(p->N);
     while (neap_run(p->N) == NEAP_OK && call_host(L, "deadlock", false) && lua_toboolean(L, -1))
         ;
-    p->exits = call_host(L, "exit_status", false) && lua_isinteger(L, -1);
-    p->status = p->exits ? (int)lua_tointeger(L, -1) : EXIT_SUCCESS;
+    set_status(p, L);
     if (!p->exits && !p->main_failed) /* else it has ended the program: no others matter */
         tell_deadlock(p, L);
     if (!call_host(L, "finish", p->exits) && !lua_isnil(L, -1))
@@ -401,6 +373,7 @@ int main(int argc, char **argv)
     } else {
         run(&p);
     }
+    signals_end();
     neap_free(p.N);
     if (p.exits)
         return p.status;

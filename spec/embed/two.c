@@ -122,9 +122,23 @@ static void in_threads(void)
     pthread_join(server, NULL);
 }
 
+/* Signals are the host's; one that lends none has scripts without. */
+static void without_signals(void)
+{
+    struct kept out = {0};
+    neap *N = open_one(&out);
+    start(N, "print(require 'neap.signal'.wait('SIGTERM'))\n"
+             "print(require 'neap.signal'.channel('SIGINT'))");
+    CHECK(neap_run(N) == NEAP_OK);
+    neap_free(N);
+    CHECK(strcmp(out.text, "nil\tsignals belong to the host\tENOTSUP\n"
+                           "nil\tsignals belong to the host\tENOTSUP\n") == 0);
+}
+
 int main(void)
 {
     interleaved();
+    without_signals();
     in_threads();
     return 0;
 }
