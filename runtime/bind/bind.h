@@ -25,6 +25,9 @@ void bind_coroutines(lua_State *L);
 void bind_output(lua_State *L);
 void bind_exit(lua_State *L);
 
+/* d:add_timeout(seconds[, on_timeout]), written in Lua. */
+int bind_add_timeout(lua_State *L);
+
 /* Modules of their own: package.preload. */
 int bind_open_net(lua_State *L);
 int bind_open_inside(lua_State *L);

@@ -480,6 +480,7 @@ void bind_deferreds(lua_State *L)
         {"fork", fork_},
         {"pause", pause_},
         {"unpause", unpause},
+        {"add_timeout", bind_add_timeout},
         {"add_callbacks", add_callbacks},
         {"wait", wait},
         {NULL, NULL},

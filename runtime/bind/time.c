@@ -199,6 +199,20 @@ static int clock_call_later(lua_State *L)
     return call_on(L, 1, 2);
 }
 
+int bind_add_timeout(lua_State *L)
+{
+    object_check(L, 1, OBJECT_DEFERRED);
+    check_seconds(L, 2);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.time");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "add_timeout");
+    lua_insert(L, 1);
+    lua_pop(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
 static void open_classes(lua_State *L)
 {
     static const luaL_Reg call_methods[] = {{"cancel", cancel},
@@ -215,11 +229,11 @@ static void open_classes(lua_State *L)
                                              {"call_later", clock_call_later},
                                              {NULL, NULL}};
     static const luaL_Reg clock_meta[] = {{"__gc", virtual_clock_gc}, {NULL, NULL}};
-    object_class_new(
-        L, OBJECT_CALL,
-        &(struct object_class){"delayed call", call_methods, call_meta, call_properties});
+    object_class_new(L, OBJECT_CALL,
+                     &(struct object_class){"delayed call", call_methods, call_meta,
+                                            call_properties, false});
     object_class_new(L, OBJECT_CLOCK,
-                     &(struct object_class){"clock", clock_methods, clock_meta, NULL});
+                     &(struct object_class){"clock", clock_methods, clock_meta, NULL, false});
 }
 
 void bind_time(lua_State *L)
