@@ -11,12 +11,18 @@ static void waiter_left(struct wait_queue *q)
 
 static const struct wait_class wait_class = {.what = "deferred", .left = waiter_left};
 
+/* Where the table has the value of the n-th link; its kind follows. */
+static lua_Integer slot(uint32_t n)
+{
+    return 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
+}
+
 /* Sees to it that the n-th link can be put without memory. Pops and pushes nothing. */
 static void reserve(lua_State *L, int i, uint32_t n)
 {
-    lua_Integer at = 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
     if (n < DEFERRED_INLINE)
         return;
+    lua_Integer at = slot(n);
     if (lua_getiuservalue(L, i, DEFERRED_CHAIN) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_createtable(L, 8, 0);
@@ -29,10 +35,10 @@ static void reserve(lua_State *L, int i, uint32_t n)
             lua_remove(L, -2);
         }
     }
-    for (lua_Integer slot = at; slot <= at + 1; slot++) {
-        if (lua_rawgeti(L, -1, slot) == LUA_TNIL) {
+    for (lua_Integer end = at + 2; at < end; at++) {
+        if (lua_rawgeti(L, -1, at) == LUA_TNIL) {
             lua_pushboolean(L, 0);
-            lua_rawseti(L, -3, slot);
+            lua_rawseti(L, -3, at);
         }
         lua_pop(L, 1);
     }
@@ -40,15 +46,14 @@ static void reserve(lua_State *L, int i, uint32_t n)
 }
 
 /* Puts the value on the top, taken off, as the n-th link, for which there is room. */
-static void put(lua_State *L, int i, uint32_t n, enum link kind)
+static void put(lua_State *L, struct deferred *d, int i, uint32_t n, enum link kind)
 {
-    struct deferred *d = lua_touserdata(L, i);
-    lua_Integer at = 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
     if (n < DEFERRED_INLINE) {
         d->kinds[n] = (uint8_t)kind;
         lua_setiuservalue(L, i, DEFERRED_FIRST + (int)n);
         return;
     }
+    lua_Integer at = slot(n);
     lua_getiuservalue(L, i, DEFERRED_CHAIN);
     lua_insert(L, -2);
     lua_rawseti(L, -2, at);
@@ -57,14 +62,13 @@ static void put(lua_State *L, int i, uint32_t n, enum link kind)
     lua_pop(L, 1);
 }
 
-enum link chain_get(lua_State *L, int i, uint32_t n)
+enum link chain_get(lua_State *L, struct deferred *d, int i, uint32_t n)
 {
-    struct deferred *d = lua_touserdata(L, i);
-    lua_Integer at = 2 * ((lua_Integer)n - DEFERRED_INLINE) + 1;
     if (n < DEFERRED_INLINE) {
         lua_getiuservalue(L, i, DEFERRED_FIRST + (int)n);
         return (enum link)d->kinds[n];
     }
+    lua_Integer at = slot(n);
     lua_getiuservalue(L, i, DEFERRED_CHAIN);
     lua_rawgeti(L, -1, at + 1);
     enum link kind = (enum link)lua_tointeger(L, -1);
@@ -74,12 +78,11 @@ enum link chain_get(lua_State *L, int i, uint32_t n)
     return kind;
 }
 
-enum link chain_next(lua_State *L, int i)
+enum link chain_next(lua_State *L, struct deferred *d, int i)
 {
-    struct deferred *d = lua_touserdata(L, i);
-    enum link kind = chain_get(L, i, d->head);
+    enum link kind = chain_get(L, d, i, d->head);
     lua_pushboolean(L, 0);
-    put(L, i, d->head, kind);
+    put(L, d, i, d->head, kind);
     if (++d->head == d->tail)
         d->head = d->tail = 0;
     return kind;
@@ -87,41 +90,39 @@ enum link chain_next(lua_State *L, int i)
 
 /* Moves the links to the front, without the forks that have been cancelled, so that neither
 ** they nor a chain that never gets empty pile up. */
-static void compact(lua_State *L, int i)
+static void compact(lua_State *L, struct deferred *d, int i)
 {
-    struct deferred *d = lua_touserdata(L, i);
     uint32_t to = 0;
     for (uint32_t n = d->head; n < d->tail; n++) {
-        enum link kind = chain_get(L, i, n);
+        enum link kind = chain_get(L, d, i, n);
         struct deferred *fork = kind == LINK_FORK ? lua_touserdata(L, -1) : NULL;
         if (fork && fork->called)
             lua_pop(L, 1);
         else
-            put(L, i, to++, kind);
+            put(L, d, i, to++, kind);
     }
     for (uint32_t n = to; n < d->tail; n++) {
         lua_pushboolean(L, 0);
-        put(L, i, n, LINK_CALLBACK);
+        put(L, d, i, n, LINK_CALLBACK);
     }
     d->head = 0;
     d->tail = to;
     d->limit = to < FIRST_LIMIT / 2 ? FIRST_LIMIT : 2 * to;
 }
 
-void chain_append(lua_State *L, int i, enum link kind)
+void chain_append(lua_State *L, struct deferred *d, int i, enum link kind)
 {
-    struct deferred *d = lua_touserdata(L, i);
     uint32_t n = d->tail;
     if (n >= DEFERRED_INLINE) {
         luaL_checkstack(L, 5, NULL);
         if (n >= d->limit)
-            compact(L, i);
+            compact(L, d, i);
         do { /* finalizers may add, too */
             n = d->tail;
             reserve(L, i, n);
         } while (d->tail > n);
     }
-    put(L, i, d->tail, kind);
+    put(L, d, i, d->tail, kind);
     d->tail++;
 }
 
@@ -130,7 +131,7 @@ struct wait_queue *chain_queue(lua_State *L, int i)
     struct deferred *d = lua_touserdata(L, i);
     struct waiters *w;
     if (d->head < d->tail) {
-        if (chain_get(L, i, d->tail - 1) == LINK_WAITERS) {
+        if (chain_get(L, d, i, d->tail - 1) == LINK_WAITERS) {
             w = lua_touserdata(L, -1);
             return &w->queue;
         }
@@ -139,7 +140,7 @@ struct wait_queue *chain_queue(lua_State *L, int i)
     w = object_new(L, OBJECT_WAITERS, sizeof *w, 0);
     wait_queue_init(&w->queue, &wait_class);
     lua_pushvalue(L, -1);
-    chain_append(L, i, LINK_WAITERS);
+    chain_append(L, d, i, LINK_WAITERS);
     return &w->queue;
 }
 
@@ -148,7 +149,7 @@ bool chain_deserted(lua_State *L, int i)
     struct deferred *d = lua_touserdata(L, i);
     bool left = false, awaited = false;
     for (uint32_t n = d->head; n < d->tail && !awaited; n++) {
-        enum link kind = chain_get(L, i, n);
+        enum link kind = chain_get(L, d, i, n);
         if (kind == LINK_WAITERS) {
             struct waiters *w = lua_touserdata(L, -1);
             left |= w->left;

@@ -26,14 +26,14 @@ struct waiters {
     bool left; /* one of them has left unserved */
 };
 
-/* Appends the value on the top, taken off, to the chain of the deferred at index i. [E] */
-void chain_append(lua_State *L, int i, enum link kind);
+/* Appends the value on the top, taken off, to the chain of the deferred d at index i. [E] */
+void chain_append(lua_State *L, struct deferred *d, int i, enum link kind);
 
 /* Pushes the value of the n-th link (head <= n < tail); its kind. */
-enum link chain_get(lua_State *L, int i, uint32_t n);
+enum link chain_get(lua_State *L, struct deferred *d, int i, uint32_t n);
 
 /* The same for the first link, which leaves the chain. */
-enum link chain_next(lua_State *L, int i);
+enum link chain_next(lua_State *L, struct deferred *d, int i);
 
 /* The queue at the end of the chain, made if need be; what anchors it is pushed. [E] */
 struct wait_queue *chain_queue(lua_State *L, int i);

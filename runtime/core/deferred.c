@@ -40,18 +40,21 @@ void deferred_push(lua_State *L, int canceller)
     }
 }
 
+static bool done(const struct deferred *d)
+{
+    return d->called && !d->paused && !d->running && d->head == d->tail;
+}
+
 bool deferred_done(lua_State *L, int i)
 {
-    struct deferred *d = lua_touserdata(L, i);
-    return d->called && !d->paused && !d->running && d->head == d->tail;
+    return done(lua_touserdata(L, i));
 }
 
 /* ---- the result ---- */
 
 /* Takes n values off the top as the new result. */
-static void set_result(lua_State *L, int i, bool ok, int n)
+static void set_result(lua_State *L, struct deferred *d, int i, bool ok, int n)
 {
-    struct deferred *d = lua_touserdata(L, i);
     d->failed = !ok;
     d->taken = false;
     d->nresults = n;
@@ -81,9 +84,8 @@ int deferred_result(lua_State *L, int i, bool *ok)
 }
 
 /* The same for one who takes it: a failure counts as handled. */
-static int take_result(lua_State *L, int i, bool *ok)
+static int take_result(lua_State *L, struct deferred *d, int i, bool *ok)
 {
-    struct deferred *d = lua_touserdata(L, i);
     int n = deferred_result(L, i, ok);
     if (!*ok) {
         d->taken = true;
@@ -94,16 +96,15 @@ static int take_result(lua_State *L, int i, bool *ok)
 
 /* Makes the deferred at i, which has not been fired, one with the n values on the top,
 ** taken off. Its chain is not run. */
-static void accept(lua_State *L, int i, bool ok, int n)
+static void accept(lua_State *L, struct deferred *d, int i, bool ok, int n)
 {
-    struct deferred *d = lua_touserdata(L, i);
     if (d->canceller) {
         lua_pushnil(L);
         set(L, i, DEFERRED_LINK);
         d->canceller = false;
     }
     d->called = true;
-    set_result(L, i, ok, n);
+    set_result(L, d, i, ok, n);
 }
 
 /* ---- one link ---- */
@@ -118,12 +119,12 @@ static void note_origin(lua_State *L, struct tasklet *t)
 }
 
 /* Gives a copy of the result to each of the tasklets that wait at this place. */
-static void serve(lua_State *L, int i, struct waiters *w)
+static void serve(lua_State *L, struct deferred *d, int i, struct waiters *w)
 {
     struct tasklet *t;
     bool ok;
     while ((t = wait_first(&w->queue))) {
-        int n = take_result(L, i, &ok);
+        int n = take_result(L, d, i, &ok);
         if (!ok) {
             note_origin(L, select_owner(t));
             failure_unwrap(L);
@@ -140,18 +141,18 @@ static void serve(lua_State *L, int i, struct waiters *w)
 }
 
 /* Makes d (at i) wait for the deferred at r; or takes that one's result if it has one. */
-static void follow(lua_State *L, int i, int r)
+static void follow(lua_State *L, struct deferred *d, int i, int r)
 {
-    struct deferred *d = lua_touserdata(L, i);
+    struct deferred *inner = lua_touserdata(L, r);
     bool ok;
-    if (deferred_done(L, r)) {
-        int n = take_result(L, r, &ok);
-        set_result(L, i, ok, n);
-        set_result(L, r, true, 0);
+    if (done(inner)) {
+        int n = take_result(L, inner, r, &ok);
+        set_result(L, d, i, ok, n);
+        set_result(L, inner, r, true, 0);
         return;
     }
     lua_pushvalue(L, i);
-    chain_append(L, r, LINK_OUTER);
+    chain_append(L, inner, r, LINK_OUTER);
     lua_pushvalue(L, r);
     set(L, i, DEFERRED_LINK);
     d->waits = true;
@@ -159,13 +160,13 @@ static void follow(lua_State *L, int i, int r)
 }
 
 /* Moves the result of the deferred at `from` to the one at `to`, which waited for it. */
-static void pass_on(lua_State *L, int from, int to)
+static void pass_on(lua_State *L, struct deferred *d, int from, int to)
 {
     struct deferred *outer = lua_touserdata(L, to);
     bool ok;
-    int n = take_result(L, from, &ok);
-    set_result(L, to, ok, n);
-    set_result(L, from, true, 0);
+    int n = take_result(L, d, from, &ok);
+    set_result(L, outer, to, ok, n);
+    set_result(L, d, from, true, 0);
     lua_pushnil(L);
     set(L, to, DEFERRED_LINK);
     outer->waits = false;
@@ -174,14 +175,13 @@ static void pass_on(lua_State *L, int from, int to)
 
 /* The deferred at i, chained to one that has been fired, fails. Its own failure, if it had
 ** one, is named in the traceback. */
-static void fail_twice_called(lua_State *L, int i)
+static void fail_twice_called(lua_State *L, struct deferred *d, int i)
 {
-    struct deferred *d = lua_touserdata(L, i);
     bool ok, failed = d->failed;
     int top = lua_gettop(L);
     error_push(L, ERROR_ALREADY_CALLED, "the deferred has already been called");
     if (failed) {
-        take_result(L, i, &ok);
+        take_result(L, d, i, &ok);
         lua_pushliteral(L, "by chain_deferred, with a failure that is lost: ");
         lua_getfield(L, top + 2, "value");
         luaL_tolstring(L, -1, NULL);
@@ -192,35 +192,36 @@ static void fail_twice_called(lua_State *L, int i)
         lua_concat(L, 4);
     }
     failure_push(L, top + 1, failed ? lua_tostring(L, -1) : NULL);
-    set_result(L, i, false, 1);
+    set_result(L, d, i, false, 1);
     lua_settop(L, top);
 }
 
 /* Fires the deferred at `to` with the result of the one at `from`, which becomes nil. */
-static void fire_chained(lua_State *L, int from, int to)
+static void fire_chained(lua_State *L, struct deferred *d, int from, int to)
 {
     struct deferred *other = lua_touserdata(L, to);
     bool ok, swallows = other->swallows;
     if (other->called && !swallows) {
-        fail_twice_called(L, from);
+        fail_twice_called(L, d, from);
         return;
     }
-    int n = take_result(L, from, &ok);
+    int n = take_result(L, d, from, &ok);
     other->swallows = false;
     if (other->called)
         lua_pop(L, n);
     else
-        accept(L, to, ok, n);
-    set_result(L, from, true, 0);
+        accept(L, other, to, ok, n);
+    set_result(L, d, from, true, 0);
 }
 
 /* The same with a copy: one that has been fired meanwhile gets nothing. */
-static void fire_fork(lua_State *L, int from, int to)
+static void fire_fork(lua_State *L, struct deferred *d, int from, int to)
 {
+    struct deferred *other = lua_touserdata(L, to);
     bool ok;
-    if (!((struct deferred *)lua_touserdata(L, to))->called) {
-        int n = take_result(L, from, &ok);
-        accept(L, to, ok, n);
+    if (!other->called) {
+        int n = take_result(L, d, from, &ok);
+        accept(L, other, to, ok, n);
     }
 }
 
@@ -237,47 +238,45 @@ static void keep_origin(lua_State *L, int i)
 }
 
 /* What a callback of d (at i) has raised, on the top, is its failure; taken off. */
-static void set_error(lua_State *L, int i)
+static void set_error(lua_State *L, struct deferred *d, int i)
 {
-    struct deferred *d = lua_touserdata(L, i);
     failure_push(L, -1, NULL); /* TaskletExit comes bare */
     lua_remove(L, -2);
     if (d->failed)
         keep_origin(L, i);
-    set_result(L, i, false, 1);
+    set_result(L, d, i, false, 1);
 }
 
 /* What a callback of d (at i) has returned, n values on the top, taken off: the result, a
 ** failure, or a deferred to wait for. */
-static void set_returned(lua_State *L, int i, int n)
+static void set_returned(lua_State *L, struct deferred *d, int i, int n)
 {
     int first = lua_gettop(L) - n + 1;
     if (n > 0 && failure_test(L, first)) {
         lua_settop(L, first);
-        set_result(L, i, false, 1);
+        set_result(L, d, i, false, 1);
     } else if (n > 0 && object_test(L, first, OBJECT_DEFERRED)) {
         lua_settop(L, first);
         if (lua_rawequal(L, first, i)) {
             lua_pushliteral(L, "a deferred cannot wait for itself");
-            set_error(L, i);
+            set_error(L, d, i);
         } else {
-            follow(L, i, first);
+            follow(L, d, i, first);
         }
         lua_settop(L, first - 1);
     } else {
-        set_result(L, i, true, n);
+        set_result(L, d, i, true, n);
     }
 }
 
 /* Calls the function on the top, taken off, with the result of d (at i); what it returns or
 ** raises is the new result. */
-static void call(lua_State *L, int i, int handler)
+static void call(lua_State *L, struct deferred *d, int i, int handler)
 {
     struct runtime *rt = runtime_of(L);
-    struct deferred *d = lua_touserdata(L, i);
     bool ok;
     int base = lua_gettop(L) - 1;
-    int n = take_result(L, i, &ok);
+    int n = take_result(L, d, i, &ok);
     rt->reactor_code++;
     rt->nested_firings++;
     d->running = true;
@@ -285,41 +284,40 @@ static void call(lua_State *L, int i, int handler)
     d->running = false;
     rt->nested_firings--;
     rt->reactor_code--;
-    returned ? set_returned(L, i, lua_gettop(L) - base) : set_error(L, i);
+    returned ? set_returned(L, d, i, lua_gettop(L) - base) : set_error(L, d, i);
 }
 
 /* ---- the chain ---- */
 
 /* Runs the chain of d (at i) up to the place where another deferred gets the result; that
 ** one is then on the top, its chain to be run, and true is returned. */
-static bool run_one(lua_State *L, int i, int handler)
+static bool run_one(lua_State *L, struct deferred *d, int i, int handler)
 {
-    struct deferred *d = lua_touserdata(L, i);
     int top = lua_gettop(L);
     if (!d->called || d->running)
         return false;
     while (!d->paused && d->head < d->tail) {
-        enum link kind = chain_next(L, i);
+        enum link kind = chain_next(L, d, i);
         switch (kind) {
         case LINK_PAIR:
             if (lua_rawgeti(L, -1, 1 + d->failed) != LUA_TBOOLEAN)
-                call(L, i, handler);
+                call(L, d, i, handler);
             break;
         case LINK_WAITERS:
-            serve(L, i, lua_touserdata(L, -1));
+            serve(L, d, i, lua_touserdata(L, -1));
             break;
         case LINK_OUTER:
-            pass_on(L, i, top + 1);
+            pass_on(L, d, i, top + 1);
             return true;
         case LINK_CHAINED:
-            fire_chained(L, i, top + 1);
+            fire_chained(L, d, i, top + 1);
             return true;
         case LINK_FORK:
-            fire_fork(L, i, top + 1);
+            fire_fork(L, d, i, top + 1);
             return true;
         default:
             if (kind & (d->failed ? LINK_ERRBACK : LINK_CALLBACK))
-                call(L, i, handler);
+                call(L, d, i, handler);
         }
         lua_settop(L, top);
     }
@@ -337,7 +335,7 @@ static void run(lua_State *L)
     lua_pushnil(L); /* then a list of those whose chain goes on when the outer one's is done */
     lua_pushcfunction(L, error_handler);
     for (;;) {
-        if (run_one(L, d, handler)) {
+        if (run_one(L, lua_touserdata(L, d), d, handler)) {
             if (depth == 0) {
                 lua_newtable(L);
                 lua_replace(L, inner);
@@ -390,10 +388,9 @@ void deferred_run_postponed(struct runtime *rt)
 
 /* Runs the chain of the deferred at i, which has been fired: now, when the outermost firing
 ** is done, or, if this is a finalizer's doing, in the next turn. */
-static void start(lua_State *L, int i)
+static void start(lua_State *L, struct deferred *d, int i)
 {
     struct runtime *rt = runtime_of(L);
-    struct deferred *d = lua_touserdata(L, i);
     if (d->running)
         return;
     lua_pushvalue(L, i);
@@ -425,13 +422,13 @@ void deferred_settle(lua_State *L, int i, bool ok, int n)
         return;
     }
     if (ok && n > 0 && object_test(L, first, OBJECT_DEFERRED) && !lua_rawequal(L, first, i)) {
-        accept(L, i, true, 0);
-        follow(L, i, first);
+        accept(L, d, i, true, 0);
+        follow(L, d, i, first);
         lua_settop(L, first - 1);
     } else {
-        accept(L, i, ok, n);
+        accept(L, d, i, ok, n);
     }
-    start(L, i);
+    start(L, d, i);
 }
 
 void deferred_fire(lua_State *L, int i, bool ok, int n)
@@ -452,17 +449,18 @@ void deferred_fire(lua_State *L, int i, bool ok, int n)
     deferred_settle(L, i, ok, n);
 }
 
-static void start_if_called(lua_State *L, int i)
+/* Appends the value on the top, taken off, to the chain, which runs if it has been fired. */
+static void append(lua_State *L, int i, enum link kind)
 {
-    if (((struct deferred *)lua_touserdata(L, i))->called)
-        start(L, i);
+    struct deferred *d = lua_touserdata(L, i);
+    chain_append(L, d, i, kind);
+    if (d->called)
+        start(L, d, i);
 }
 
 void deferred_add(lua_State *L, int i, bool ok, bool fail)
 {
-    i = lua_absindex(L, i);
-    chain_append(L, i, (ok ? LINK_CALLBACK : 0) | (fail ? LINK_ERRBACK : 0));
-    start_if_called(L, i);
+    append(L, lua_absindex(L, i), (ok ? LINK_CALLBACK : 0) | (fail ? LINK_ERRBACK : 0));
 }
 
 void deferred_add_pair(lua_State *L, int i)
@@ -475,16 +473,14 @@ void deferred_add_pair(lua_State *L, int i)
             lua_pushboolean(L, 0), lua_replace(L, -2);
         lua_rawseti(L, -1 - half, half);
     }
-    chain_append(L, i, LINK_PAIR);
-    start_if_called(L, i);
+    append(L, i, LINK_PAIR);
 }
 
 void deferred_chain(lua_State *L, int i, int other)
 {
     i = lua_absindex(L, i);
     lua_pushvalue(L, other);
-    chain_append(L, i, LINK_CHAINED);
-    start_if_called(L, i);
+    append(L, i, LINK_CHAINED);
 }
 
 void deferred_fork(lua_State *L, int i)
@@ -492,8 +488,7 @@ void deferred_fork(lua_State *L, int i)
     i = lua_absindex(L, i);
     deferred_push(L, 0);
     lua_pushvalue(L, -1);
-    chain_append(L, i, LINK_FORK);
-    start_if_called(L, i);
+    append(L, i, LINK_FORK);
 }
 
 void deferred_pause(lua_State *L, int i)
@@ -510,7 +505,8 @@ void deferred_unpause(lua_State *L, int i)
     if (d->paused == d->waits)
         luaL_error(L, "the deferred is not paused");
     d->paused--;
-    start_if_called(L, lua_absindex(L, i));
+    if (d->called)
+        start(L, d, lua_absindex(L, i));
 }
 
 /* ---- cancelling ---- */
@@ -597,7 +593,8 @@ int deferred_take(lua_State *L, int i)
 {
     struct runtime *rt = runtime_of(L);
     bool ok;
-    int n = take_result(L, lua_absindex(L, i), &ok);
+    i = lua_absindex(L, i);
+    int n = take_result(L, lua_touserdata(L, i), i, &ok);
     if (ok)
         return n;
     if (rt->current)

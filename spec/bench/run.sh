@@ -44,6 +44,7 @@ for round in 1 2 3; do
         sample $work neap $on_load ./neap scripts/bench/$work.lua 100000
         [ -z "$go" ] || sample $work go $on_load $go $work 100000
     done
+    sample deferred neap $on_load ./neap scripts/bench/deferred.lua
     sample hoisted neap $on_load ./neap scripts/bench/rendezvous.lua hoisted
     for work in switch rendezvous reuse reset new; do
         sample $work floor $on_load $out/floor $work
@@ -109,6 +110,7 @@ awk -v lua="$lua" '
         row("spawn, run, end; thread reused", "spawn", "reuse")
         row("                 thread reset", "spawn", "reset")
         row("                 new thread", "spawn", "new")
+        row("deferred, 3 callbacks, fired", "deferred", "deferred")
         row("a parked tasklet, 100,000 of them", "park", "park")
         row("a random sleep, 100,000 of them", "timers", "timers")
         row("TCP echo, 64 x 64 bytes, server", "echo", "echo")
