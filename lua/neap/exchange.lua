@@ -21,7 +21,6 @@ local ANY = {} -- in place of a key: a receive without one
 ---@field package exchange exchange
 ---@field package deferred deferred of the reply
 ---@field package state "kept"|"handed"|"received"|"answered"
----@field package gone boolean? the requester has cancelled
 ---@field package in_port table its node in `port.kept`
 ---@field package in_key table its node in `port.by_key[key]`
 ---@field package debt table? its node among what its receiver owes
@@ -67,9 +66,11 @@ local function unkeep(x, request)
     if of_key and of_key.n == 0 then port.by_key[request.key] = nil end
 end
 
+-- Whether the requester does not wait any more: it has cancelled.
+local function gone(request) return request.deferred.called end
+
 -- Its deferred is cancelled.
 local function leave(request)
-    request.gone = true
     if request.state == "kept" then unkeep(request.exchange, request) end
 end
 
@@ -92,7 +93,6 @@ end
 
 local function hand(entry, request)
     local w = entry.waiter
-    withdraw(w)
     if not w.gate:try_send(true) then return false end -- it waits no more
     w.request, w.index = request, entry.index
     request.state = "handed"
@@ -113,7 +113,7 @@ end
 function Waiter:__close()
     withdraw(self)
     local request = self.request
-    if request and not self.taken and not request.gone and
+    if request and not self.taken and not gone(request) and
         not deliver(self.exchange, request) then
         keep(self.exchange, request, list.prepend)
     end
@@ -171,9 +171,7 @@ local function default(debts, failure)
         local request = debts.first.request
         list.remove(request.debt)
         request.state = "answered"
-        if not request.gone and not request.deferred.called then
-            request.deferred:errback(missing(request, failure))
-        end
+        if not gone(request) then request.deferred:errback(missing(request, failure)) end
     end
 end
 
@@ -259,7 +257,7 @@ function Exchange:reply(token, ...)
     end
     if token.state ~= "received" then error("missingRequest: it is not open any more", 2) end
     token.state = "answered"
-    local heard = not token.gone and not token.deferred.called
+    local heard = not gone(token)
     if heard then token.deferred:callback(...) end
     list.remove(token.debt)
     return heard

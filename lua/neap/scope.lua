@@ -120,9 +120,9 @@ local function wait(s, leaving, later)
         local ok, failure = xpcall(s.gate.receive, inside.failure, s.gate)
         if not ok then
             local again = s.cancelled
+            if again and neap.is(failure.value, neap.DeadlockError) then break end
             local err = take(s, failure)
             if err then leaving, later = order(leaving, err) end
-            if again and neap.is(failure.value, neap.DeadlockError) then break end
             cancel(s)
             if again and err and not neap.is(err, neap.Unwinding) then kill_children(s) end
         end
