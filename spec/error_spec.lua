@@ -191,13 +191,89 @@ describe("on_error", function()
         end)
     end)
 
-    pending("the traceback goes through nested coroutines", function()
+    it("the traceback goes through nested coroutines, the innermost first", function()
         unhandled(function(errors)
-            local function the_culprit() error("inner") end
-            spawn(function() coroutine.wrap(function() the_culprit() end)() end)
+            local function the_culprit()
+                schedule()
+                error("inner")
+            end
+            local function in_the_middle() coroutine.wrap(function() the_culprit() end)() end
+            local function outside()
+                for _ in coroutine.wrap(function() in_the_middle() end) do schedule() end
+            end
+            spawn(function() outside() end)
             schedule()
-            assert.matches("the_culprit", errors[1].traceback)
+            schedule()
+            local text, last = errors[1].traceback, 0
+            for _, part in ipairs {
+                "^stack traceback:\n\t%[C%]: in function 'error'\n\t[^\n]+ 'the_culprit'\n",
+                "\nin the coroutine resumed by\nstack traceback:\n[^:]+: in [^\n]+"
+                    .. "\n[^\n]+ 'in_the_middle'\n",
+                "\nin the coroutine resumed by\nstack traceback:\n[^:]+: in [^\n]+"
+                    .. "\n[^\n]+ 'outside'\n",
+                "\nin tasklet %d+, spawned at ",
+            } do
+                local first, after = text:find(part, math.max(last - 1, 1))
+                assert.is_truthy(first, part .. text)
+                last = after
+            end
         end)
+    end)
+
+    it("it is that of the error at hand, not of one that was caught before", function()
+        unhandled(function(errors)
+            local function caught() error("caught") end
+            spawn(function()
+                pcall(coroutine.wrap(function() caught() end))
+                error("other", 0)
+            end)
+            spawn(function()
+                local ok, err = pcall(coroutine.wrap(function() caught() end))
+                assert(not ok)
+                error(err, 0) -- the same again: it is
+            end)
+            spawn(function()
+                coroutine.wrap(function()
+                    local _ <close> = setmetatable({}, { __close = function()
+                        error("closing", 0)
+                    end })
+                    caught()
+                end)()
+            end)
+            schedule()
+            assert.equal(3, #errors)
+            assert.is_nil(errors[1].traceback:find("caught", 1, true))
+            assert.matches("'caught'", errors[2].traceback)
+            assert.equal("closing", errors[3].value:match("closing$"))
+            assert.is_nil(errors[3].traceback:find("'caught'", 1, true))
+        end)
+    end)
+
+    it("very deep in very many coroutines it is cut, not lost", function()
+        unhandled(function(errors)
+            local function deep(n) return n > 0 and 1 + deep(n - 1) or error("deep", 0) end
+            local function nested(n)
+                if n == 0 then deep(1000) end
+                coroutine.wrap(nested)(n - 1)
+            end
+            spawn(nested, 100)
+            schedule()
+            assert.matches("deep$", errors[1].value)
+            assert.matches("'deep'\n\t%.%.%.\n", errors[1].traceback)
+            assert.is_true(#errors[1].traceback < 8192)
+        end)
+    end)
+
+    it("load() gives a reader's error to the script as it is", function()
+        local got = spawn(function()
+            return { load(function() error("reader", 0) end) }
+        end)
+        assert.same({ true, { nil, "reader" } }, { got:join() })
+        local err = {}
+        got = spawn(function() return { load(function() error(err) end) } end)
+        assert.equal(err, select(2, got:join())[2])
+        got = spawn(function() return { load(("("):rep(500)) } end)
+        assert.matches("overflow", select(2, got:join())[2])
     end)
 
     it("the handler is reactor code", function()

@@ -24,6 +24,7 @@ void bind_ending(lua_State *L);
 void bind_coroutines(lua_State *L);
 void bind_output(lua_State *L);
 void bind_exit(lua_State *L);
+void bind_require(lua_State *L);
 
 /* d:add_timeout(seconds[, on_timeout]), written in Lua. */
 int bind_add_timeout(lua_State *L);

@@ -7,6 +7,7 @@
 
 #include "core/interrupt.h"
 #include "core/slice.h"
+#include "core/trace.h"
 
 /* Nested closing of coroutines ends here: Lua 5.4.4 has no limit of its own. */
 enum { MAX_CLOSING = 150 };
@@ -37,8 +38,16 @@ static int finish_resume(lua_State *L, lua_State *co, int status, int n)
     return 2;
 }
 
+/* Closes what is pending in a coroutine whose own error it is. */
+static int reset_failed(lua_State *co)
+{
+    trace_note(co);
+    return lua_resetthread(co);
+}
+
 static int finish_wrap(lua_State *L, lua_State *co, int status, int n)
 {
+    bool traced = false;
     if (status == LUA_OK || status == LUA_YIELD) {
         if (lua_checkstack(L, n)) {
             lua_xmove(co, L, n);
@@ -48,7 +57,8 @@ static int finish_wrap(lua_State *L, lua_State *co, int status, int n)
         lua_pushliteral(L, "too many results to resume");
     } else {
         if (lua_status(co) != LUA_OK && lua_status(co) != LUA_YIELD)
-            status = lua_resetthread(co); /* its own failed: close what is pending */
+            status = reset_failed(co);
+        traced = trace_is_of(co, -1);
         lua_xmove(co, L, 1);
     }
     if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
@@ -56,6 +66,8 @@ static int finish_wrap(lua_State *L, lua_State *co, int status, int n)
         lua_insert(L, -2);
         lua_concat(L, 2);
     }
+    if (traced)
+        trace_pass(L);
     return lua_error(L);
 }
 

@@ -96,6 +96,7 @@ void bind_open(lua_State *L)
     bind_coroutines(L);
     bind_output(L);
     bind_exit(L);
+    bind_require(L);
     preload(L);
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
         lua_getfield(L, -1, globals[i]);

@@ -3,6 +3,7 @@
 #include "core/ending.h"
 #include "core/runtime.h"
 #include "core/tasklet.h"
+#include "core/trace.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -174,9 +175,28 @@ int error_handler(lua_State *L)
         lua_settop(L, 1);
         return 1;
     }
+    luaL_checkstack(L, 10, NULL);
+    bool inner = trace_is_of(L, 1);
+    if (inner)
+        trace_push(L);
     luaL_traceback(L, L, NULL, 1);
+    if (inner)
+        lua_concat(L, 2);
     append_origin(L);
     failure_push(L, 1, lua_tostring(L, -1));
+    return 1;
+}
+
+int error_handler_at_root(lua_State *L)
+{
+    struct tasklet *t = runtime_of(L)->current;
+    error_handler(L);
+    if (!t || t->thread != L || failure_test(L, 1) || !failure_test(L, -1))
+        return 1;
+    tasklet_push(L, t);
+    lua_insert(L, -2);
+    tasklet_set(L, -2, SIDE_RAISED);
+    lua_settop(L, 1);
     return 1;
 }
 

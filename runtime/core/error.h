@@ -45,6 +45,10 @@ int error_unwinds(lua_State *L, int i);
 ** where it was raised. TaskletExit and failures pass as they are. */
 int error_handler(lua_State *L);
 
+/* The same at a tasklet's root, but the error stays as it is: Lua's load() hands it to the
+** script. The failure is the tasklet's SIDE_RAISED. */
+int error_handler_at_root(lua_State *L);
+
 /* Pushes a failure of the value at index i; trace may be NULL. A failure stays itself. [E] */
 void failure_push(lua_State *L, int i, const char *trace);
 

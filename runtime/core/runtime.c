@@ -3,6 +3,7 @@
 #include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
+#include "core/trace.h"
 
 #include <math.h>
 
@@ -64,6 +65,8 @@ static int open(lua_State *L)
     rt->calls_ref = ref_table(L, NULL);
     lua_pushboolean(L, 0);
     rt->last_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushboolean(L, 0);
+    rt->trace_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     error_open(L);
     return 0;
 }
@@ -79,6 +82,7 @@ int runtime_open(struct runtime *rt, const char **why)
     list_init(&rt->starved);
     list_init(&rt->runners);
     list_init(&rt->held);
+    list_init(&rt->loads);
     rt->slice.length = rt->slice.watchdog = rt->slice.shortest = HUGE_VAL;
     rt->on_switch_ref = rt->on_channel_ref = LUA_NOREF;
     rt->on_error_ref = rt->clock_ref = LUA_NOREF;
@@ -110,6 +114,7 @@ void runtime_close(struct runtime *rt)
     if (rt->close_net)
         rt->close_net(rt);
     rt->L = NULL;
+    trace_free(rt);
     memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
     memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
     timer_close(rt);

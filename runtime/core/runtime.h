@@ -20,6 +20,7 @@
 struct tasklet;
 struct stream;
 struct signals;
+struct trace;
 
 /* A Lua thread that waits for the next tasklet, and its place in threads_ref. */
 struct idle_thread {
@@ -114,7 +115,9 @@ struct runtime {
     int on_error_ref;  /* registry: the script's handler, LUA_NOREF: none */
     int unhandled_ref; /* registry: list of failures that collection found unhandled */
     uint32_t unhandled_count;
-    uint64_t fails; /* errors that nobody waited for */
+    struct trace *trace; /* of the last error that left a coroutine, or NULL: trace.c */
+    int trace_ref;       /* registry: that error */
+    uint64_t fails;      /* errors that nobody waited for */
     void (*on_fail)(struct runtime *rt, struct tasklet *t, const char *message,
                     const char *trace);
     void (*on_log)(struct runtime *rt, int level, const char *message);
@@ -125,6 +128,8 @@ struct runtime {
     int channels_ref;   /* registry: name -> channel */
     int on_channel_ref; /* registry: the channel callback */
     bool in_on_channel; /* it runs */
+
+    struct list loads; /* modules that are being loaded: bind/require.c */
 
     /* networks: net/ */
     char *read_buffer; /* READ_BUFFER bytes, valid until the first call that may run Lua */

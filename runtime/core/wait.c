@@ -49,7 +49,8 @@ static const char *push_function_name(lua_State *L, int f, const char *otherwise
 /* Whether a wait is possible through the C function of that name. */
 static bool lets_through(const char *name)
 {
-    static const char *const names[] = {"pcall", "xpcall", "neap.pcall", "dofile", "error"};
+    static const char *const names[] = {"pcall", "xpcall",  "neap.pcall", "dofile",
+                                        "error", "require", "tostring",   "print"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
