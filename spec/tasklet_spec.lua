@@ -838,7 +838,7 @@ describe("looking around", function()
                     collectgarbage()
                 end,
             } do
-                local went_on, in_there = false, false
+                local went_on, in_there, waited = false, false, false
                 local t = spawn(function()
                     local me = neap.getcurrent()
                     me.group = {}
@@ -847,9 +847,11 @@ describe("looking around", function()
                         in_there = true
                     end)
                     went_on = true
+                    coroutine.wrap(schedule)()
+                    waited = true
                 end)
                 assert.same({ false, neap.TaskletExit }, { t:join(5) }, name .. where)
-                assert.same({ true, false }, { in_there, went_on }, name .. where)
+                assert.same({ true, true, false }, { in_there, went_on, waited }, name .. where)
             end
         end
     end)

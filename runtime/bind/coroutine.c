@@ -127,7 +127,7 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
 static const char *refusal(lua_State *L, lua_State *co, int nargs)
 {
     struct tasklet *t = runtime_of(L)->current;
-    if (t && t->thrown && wait_possible(L))
+    if (t && t->thrown && !t->late && wait_possible(L))
         slice_raise(L, t);
     if (*thread_word(co) & THREAD_OVER)
         return "cannot resume dead coroutine";

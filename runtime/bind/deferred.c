@@ -173,7 +173,7 @@ static int block_on(lua_State *L)
     if (deferred_done(L, 1))
         return deferred_take(L, 1);
     wait_check(L);
-    return deferred_wait(L, 1, timeout, 1, waited);
+    return deferred_wait(L, timeout, 1, waited);
 }
 
 static int wait(lua_State *L)
@@ -214,7 +214,7 @@ static int run_blocking(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     start_worker(L, 1);
-    return deferred_wait(L, 1, HUGE_VAL, 1, waited);
+    return deferred_wait(L, HUGE_VAL, 1, waited);
 }
 
 static int deferred_tasklet(lua_State *L)

@@ -250,7 +250,7 @@ static int throw_into(lua_State *L, struct tasklet *t, bool pending)
 {
     struct runtime *rt = runtime_of(L);
     if (t->state == TASKLET_RUNNING && !wait_possible(L) && wait_in_reactor_code(L)) {
-        slice_throw(L, t);
+        tasklet_interrupt(L, 1);
         return 0;
     }
     if (t->state == TASKLET_RUNNING)
@@ -289,9 +289,7 @@ static int kill_hard(lua_State *L, struct tasklet *t)
         tasklet_leave(L, t);
         return wait_switch(L, 0, nothing_k);
     }
-    error_push(L, ERROR_TASKLET_EXIT, NULL);
-    slice_throw(L, t);
-    t->doomed = true;
+    slice_doom(L, t);
     if (!wait_in_reactor_code(L))
         slice_raise(L, t);
     return 0;

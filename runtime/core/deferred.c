@@ -3,7 +3,6 @@
 #include "core/chain.h"
 #include "core/sched.h"
 #include "core/select.h"
-#include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/unhandled.h"
 #include "core/wait.h"
@@ -532,7 +531,7 @@ static void kill_owner(lua_State *L, int i)
         if (t->state != TASKLET_RUNNING)
             tasklet_throw(L, t, false);
         else if (wait_in_reactor_code(L))
-            slice_throw(L, t);
+            tasklet_interrupt(L, lua_gettop(L) - 1);
         else
             lua_error(L);
     }
@@ -608,9 +607,9 @@ struct wait_queue *deferred_queue(lua_State *L, int i)
     return chain_queue(L, lua_absindex(L, i));
 }
 
-int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k)
+int deferred_wait(lua_State *L, double timeout, lua_KContext ctx, lua_KFunction k)
 {
-    struct wait_queue *q = deferred_queue(L, i);
+    struct wait_queue *q = deferred_queue(L, 1);
     lua_pop(L, 1); /* it is in the chain, which nothing runs before the wait */
     return wait_on(L, q, timeout, ctx, k);
 }

@@ -83,9 +83,9 @@ int deferred_result(lua_State *L, int i, bool *ok);
 ** handled and its error is raised. [E] */
 int deferred_take(lua_State *L, int i);
 
-/* Blocks the running tasklet until the deferred at index i has a result. Called last. The
+/* Blocks the running tasklet until the deferred at index 1 has a result. Called last. The
 ** continuation finds the values on the top of its frame. [E] */
-int deferred_wait(lua_State *L, int i, double timeout, lua_KContext ctx, lua_KFunction k);
+int deferred_wait(lua_State *L, double timeout, lua_KContext ctx, lua_KFunction k);
 
 /* The queue at the end of the chain of the deferred at index i, where a wait joins; what
 ** anchors it is pushed. May run finalizers: ask deferred_done again before the wait. [E] */

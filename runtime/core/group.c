@@ -1,7 +1,6 @@
 #include "core/group.h"
 
 #include "core/sched.h"
-#include "core/slice.h"
 #include "core/timer.h"
 
 #include <math.h>
@@ -41,8 +40,10 @@ int group_kill(lua_State *L, int i)
     if (self && !wait_in_reactor_code(L))
         return error_raise(L, ERROR_TASKLET_EXIT, NULL);
     if (self) {
+        tasklet_push(L, rt->current);
         error_push(L, ERROR_TASKLET_EXIT, NULL);
-        slice_throw(L, rt->current);
+        tasklet_interrupt(L, lua_gettop(L) - 1);
+        lua_pop(L, 1);
     }
     return n;
 }

@@ -50,8 +50,12 @@ static void left(struct wait_queue *q)
     withdraw(container_of(q, struct select, queue), NULL);
 }
 
-static const struct wait_class inside = {.what = "select", .left = left};
-static const struct wait_class outside = {.what = "select", .outside = true, .left = left};
+static void abandoned(lua_State *L, struct tasklet *t);
+
+static const struct wait_class inside = {
+    .what = "select", .left = left, .abandoned = abandoned};
+static const struct wait_class outside = {
+    .what = "select", .outside = true, .left = left, .abandoned = abandoned};
 
 struct tasklet *select_owner(struct tasklet *t)
 {
@@ -189,18 +193,37 @@ static struct wait_queue *queue_of(lua_State *L, int i, int kind)
 
 /* ---- select ---- */
 
+/* The deferreds of the list on the top of L are waited for no more. */
+static void leave_deferreds(lua_State *L, struct select *s)
+{
+    for (int i = 0; i < s->count; i++) {
+        if (s->cases[i].kind != CASE_DEFERRED)
+            continue;
+        lua_rawgeti(L, -1, i + 1);
+        if (object_test(L, -1, OBJECT_DEFERRED)) /* else the list has been changed */
+            deferred_abandon(L, lua_gettop(L));
+        lua_pop(L, 1);
+    }
+}
+
+static void abandoned(lua_State *L, struct tasklet *t)
+{
+    lua_pushvalue(t->leaf, SELECT_CASES);
+    lua_xmove(t->leaf, L, 1);
+    leave_deferreds(L, lua_touserdata(t->leaf, SELECT_SELF));
+    lua_pop(L, 1);
+}
+
 static int selected(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
     struct select *s = lua_touserdata(L, SELECT_SELF);
     struct tasklet *t = runtime_of(L)->current;
-    if (t->wake != WAKE_SERVED && t->wake != WAKE_CLOSED)
-        for (int i = 0; i < s->count; i++)
-            if (s->cases[i].kind == CASE_DEFERRED) {
-                push_case(L, i + 1);
-                deferred_abandon(L, lua_gettop(L));
-                lua_pop(L, 1);
-            }
+    if (t->wake != WAKE_SERVED && t->wake != WAKE_CLOSED) {
+        lua_pushvalue(L, SELECT_CASES);
+        leave_deferreds(L, s);
+        lua_pop(L, 1);
+    }
     switch (wait_result(L)) {
     case WAKE_TIMEOUT:
         lua_pushnil(L);

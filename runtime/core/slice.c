@@ -175,14 +175,14 @@ static void on_raise(lua_State *L, lua_Debug *ar)
     lua_yield(L, 0);
 }
 
-void slice_throw(lua_State *L, struct tasklet *t)
+void slice_doom(lua_State *L, struct tasklet *t)
 {
     luaL_checkstack(L, 4, NULL);
+    t->doomed = true;
     tasklet_push(L, t);
-    lua_insert(L, -2);
-    tasklet_set(L, -2, SIDE_THROWN);
+    error_push(L, ERROR_TASKLET_EXIT, NULL);
+    tasklet_interrupt(L, lua_gettop(L) - 1);
     lua_pop(L, 1);
-    t->thrown = true;
     lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);
 }
 
@@ -191,6 +191,7 @@ void slice_raise(lua_State *L, struct tasklet *t)
     luaL_checkstack(L, 4, NULL);
     t->wake = WAKE_SERVED;
     t->thrown = t->doomed;
+    t->late = false;
     lua_sethook(L, t->doomed ? on_raise : NULL, t->doomed ? LUA_MASKCOUNT : 0, 1);
     tasklet_push(L, t);
     tasklet_get(L, -1, SIDE_THROWN);
@@ -217,9 +218,10 @@ void slice_before(struct runtime *rt, struct tasklet *t)
 void slice_new_leaf(lua_State *L, struct tasklet *t)
 {
     struct runtime *rt = runtime_of(L);
-    if (t->thrown && wait_possible(L))
+    bool due = t->thrown && !t->late;
+    if (due && wait_possible(L))
         slice_raise(L, t);
-    if (t->thrown)
+    if (due)
         lua_sethook(L, on_raise, LUA_MASKCOUNT, 1);
     if (lua_gethook(t->leaf) != on_count)
         count(rt, t->leaf);

@@ -54,9 +54,9 @@ void slice_after(struct tasklet *t);
 ** something is to be raised in it, or its instructions are counted. [E] */
 void slice_new_leaf(lua_State *L, struct tasklet *t);
 
-/* Throws the value on the top, taken off, into the running tasklet from reactor code inside
-** it: it is raised once that code is left. [E] */
-void slice_throw(lua_State *L, struct tasklet *t);
+/* Kills the running tasklet, which cannot be left here, for good: outside of reactor code
+** each of its instructions raises, until it can be left. [E] */
+void slice_doom(lua_State *L, struct tasklet *t);
 
 /* Raises what was thrown into the running tasklet while a hook had cut it. [E] */
 void slice_raise(lua_State *L, struct tasklet *t);

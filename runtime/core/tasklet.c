@@ -83,7 +83,7 @@ static void bind(lua_State *L, int self, int nargs, int line)
     t->thread = t->leaf = T;
     t->place = th.place;
     t->line = line;
-    t->started = t->exposed = t->cut = t->thrown = t->doomed = false;
+    t->started = t->exposed = t->cut = t->thrown = t->doomed = t->late = false;
     t->wake = WAKE_SERVED;
     t->state = TASKLET_PAUSED;
     list_push_back(&rt->tasklets, &t->all);
@@ -370,12 +370,20 @@ static void detach(struct runtime *rt, struct tasklet *t)
         list_remove(&t->link);
 }
 
+struct cutting {
+    struct tasklet *tasklet;
+    const struct wait_class *wait; /* the one that it was in, or NULL */
+};
+
 static int cut(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    struct tasklet *t = lua_touserdata(L, 1);
+    struct cutting *c = lua_touserdata(L, 1);
+    struct tasklet *t = c->tasklet;
     lua_State *chain[MAX_CHAIN];
     tasklet_push(L, t); /* its thread lets go of it below */
+    if (c->wait && c->wait->abandoned && !rt->closing)
+        c->wait->abandoned(L, t);
     int n = chain_of(t, chain);
     t->thread = t->leaf = NULL;
     while (n-- > 0) {
@@ -396,6 +404,7 @@ static int cut(lua_State *L)
 
 void tasklet_cut(struct runtime *rt, struct tasklet *t)
 {
+    struct cutting c = {t, t->on ? t->on->class : NULL};
     detach(rt, t);
     if (rt->cut_net && !rt->closing)
         rt->cut_net(rt, t);
@@ -405,7 +414,7 @@ void tasklet_cut(struct runtime *rt, struct tasklet *t)
     mark_dead(rt, t, false); /* from here on it may be collected */
     if (main)
         rt->main = t; /* until its end has been told */
-    int status = runtime_enter(rt, cut, t);
+    int status = runtime_enter(rt, cut, &c);
     if (main)
         rt->main = NULL;
     release(rt, th, keep && status == LUA_OK, status);
@@ -455,6 +464,7 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
     detach(rt, t);
     if (t->cut) {
         t->thrown = true;
+        t->late = false;
         now ? sched_prepend(rt, t) : sched_append(rt, t);
         return;
     }
@@ -479,6 +489,7 @@ void tasklet_interrupt(lua_State *L, int i)
     }
     tasklet_set(L, i, SIDE_THROWN);
     t->thrown = true;
+    t->late = !t->doomed;
 }
 
 void tasklet_watch(lua_State *L, int i, int f)

@@ -40,6 +40,7 @@ struct tasklet {
     bool held : 1;   /* its group is paused */
     bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
     bool doomed : 1; /* killed hard where it could not be left: whatever it does raises */
+    bool late : 1;   /* what was thrown came while it ran: it is raised where it next waits */
 };
 
 /* What few tasklets need. User values: enum side_value. */

@@ -24,6 +24,9 @@ struct wait_class {
     bool outside;                         /* the world outside may serve it: not a deadlock */
     void (*joined)(struct wait_queue *q); /* a waiter has joined; may be NULL, as the next */
     void (*left)(struct wait_queue *q);   /* one has left unserved: a timeout or a kill */
+    /* One is cut and never goes on: does what its continuation would, with the frame of
+    ** that still on t->leaf. L is the main state. May be NULL. [E] */
+    void (*abandoned)(lua_State *L, struct tasklet *t);
 };
 
 static inline void wait_queue_init(struct wait_queue *q, const struct wait_class *class)

@@ -1,0 +1,300 @@
+-- Every way to wait, one constructor each, for kill_matrix_spec. A wait is
+--   call(timeout)    does it, in the tasklet that waits; timeout: if `timed` is set
+--   result           what call returns once it is served
+--   serve()          the partner arrives, without a switch; absent: it comes by itself
+--   offer()          the same when nobody waits any more: nothing may be taken
+--   check(served)    the partner's value is neither lost nor doubled, nobody is queued
+--   close(), closed  closes what it waits on, and what call gives then
+--   done()           lets go of what the wait needs
+
+local assert = require "luassert"
+local net = require "neap.net"
+
+local waits = {}
+
+local function nothing() end
+
+local VALUES = table.pack("v", nil, 3)
+
+local function send(ch) ch:send(table.unpack(VALUES, 1, VALUES.n)) end
+
+-- A channel on which the call receives.
+local function receiving(call, index)
+    local ch = channel()
+    local result = index and table.pack(index, "v", nil, 3) or VALUES
+    return {
+        timed = true,
+        call = function(timeout) return call(ch, timeout) end,
+        result = result,
+        serve = function() assert.is_true(ch:try_send("v", nil, 3)) end,
+        offer = function() assert.is_false(ch:try_send("v", nil, 3)) end,
+        check = function()
+            assert.same({ 0, 0, 0 }, { ch.balance, #ch, #ch.queue })
+            ch:open()
+            assert.is_false((ch:try_send("again")))
+        end,
+        close = function() ch:close() end,
+        closed = index and table.pack(true, index, nil, "closed") or
+            table.pack(true, nil, "closed"),
+    }
+end
+
+-- A channel, full if it has a buffer, on which the call sends VALUES.
+local function sending(call, capacity, index)
+    local ch = channel(capacity)
+    for _ = 1, capacity do ch:send("first") end
+    return {
+        timed = index ~= nil,
+        call = function(timeout) return call(ch, timeout) end,
+        result = index and table.pack(index) or table.pack(),
+        serve = function()
+            local expected = capacity > 0 and table.pack("first") or VALUES
+            local got = table.pack(ch:try_receive())
+            assert.same(table.pack(true, table.unpack(expected, 1, expected.n)), got)
+        end,
+        offer = function()
+            if capacity == 0 then assert.is_false((ch:try_receive())) end
+        end,
+        check = function(served)
+            assert.same({ 0, capacity, 0 }, { ch.balance, #ch, #ch.queue })
+            if capacity > 0 then
+                local expected = served and table.pack(true, "v", nil, 3) or
+                    table.pack(true, "first")
+                assert.same(expected, table.pack(ch:try_receive()))
+            end
+            assert.is_false((ch:try_receive()))
+        end,
+        close = function() ch:close() end,
+        closed = table.pack(false, "Send/receive operation on a closed channel"),
+    }
+end
+
+function waits.receive() return receiving(function(ch, s) return ch:receive(s) end) end
+
+function waits.iterate()
+    local w = receiving(function(ch)
+        local step, state, i = ch:iter()
+        return select(2, step(state, i))
+    end)
+    w.timed, w.closed = false, table.pack(true)
+    return w
+end
+
+function waits.send() return sending(send, 0) end
+function waits.buffered_send() return sending(send, 1) end
+
+function waits.send_sequence()
+    local w = sending(function(ch) ch:send_sequence { "v" } end, 0)
+    local receive = w.serve
+    w.serve = function() assert.error(receive) end -- one value, not VALUES
+    return w
+end
+
+function waits.select_receive()
+    return receiving(function(ch, s)
+        return neap.select({ channel(), ch, tasklet(nothing), deferred() }, s)
+    end, 2)
+end
+
+function waits.select_send()
+    return sending(function(ch, s)
+        return neap.select({ channel(), table.pack(ch, "v", nil, 3), channel() }, s)
+    end, 0, 2)
+end
+
+function waits.select_buffered_send()
+    return sending(function(ch, s)
+        return neap.select({ channel(), table.pack(ch, "v", nil, 3) }, s)
+    end, 1, 2)
+end
+
+-- A tasklet that ends with VALUES when it is told to, on which the call waits.
+local function joining(call, ...)
+    local ch = channel()
+    local t = tasklet(function() return ch:receive() end)()
+    t:run()
+    return {
+        timed = true,
+        call = function(timeout) return call(t, timeout) end,
+        result = table.pack(...),
+        serve = function()
+            ch:try_send("v", nil, 3)
+            t:run()
+        end,
+        check = function(served) assert.equal(not served, t.alive) end,
+        done = function() t:kill() end,
+    }
+end
+
+function waits.join()
+    return joining(function(t, s) return t:join(s) end, true, "v", nil, 3)
+end
+
+function waits.select_join()
+    return joining(function(t, s)
+        return neap.select({ channel(), t }, s)
+    end, 2, true, "v", nil, 3)
+end
+
+-- A deferred on which the call waits; who is the last to leave it cancels it.
+local function blocking(call, ...)
+    local cancelled, offered = 0, false
+    local d = deferred(function() cancelled = cancelled + 1 end)
+    return {
+        call = function() return call(d) end,
+        result = table.pack(...),
+        serve = function() d:callback("v", nil, 3) end,
+        offer = function()
+            d:callback("v", nil, 3)
+            offered = true
+        end,
+        check = function(served)
+            assert.equal((served or offered) and 0 or 1, cancelled)
+            assert.is_true(d.called)
+        end,
+    }
+end
+
+function waits.block_on() return blocking(block_on, "v", nil, 3) end
+function waits.wait() return blocking(function(d) return d:wait() end, "v", nil, 3) end
+
+function waits.select_deferred()
+    return blocking(function(d) return neap.select { channel(), d } end, 2, "v", nil, 3)
+end
+
+function waits.blocking_tasklet()
+    local ch = channel()
+    local f = blocking_tasklet(function() return ch:receive() end)
+    return {
+        call = function() return f() end,
+        result = VALUES,
+        settle = true,
+        serve = function() ch:try_send("v", nil, 3) end,
+        check = function() assert.same({ 0, 0 }, { ch.balance, #ch }) end,
+        later = true,
+    }
+end
+
+function waits.sleep()
+    return {
+        call = function(timeout) sleep(timeout or 0.01) end,
+        result = table.pack(),
+        check = nothing,
+    }
+end
+
+function waits.schedule()
+    return { call = function() return schedule("v") end, result = table.pack("v"),
+        check = nothing }
+end
+
+function waits.run()
+    return { call = function() return neap.run() end, result = table.pack(),
+        check = nothing }
+end
+
+function waits.schedule_remove()
+    local t
+    return {
+        call = function()
+            t = neap.getcurrent()
+            return neap.schedule_remove("v")
+        end,
+        result = table.pack("v"),
+        serve = function() t:insert() end,
+        check = nothing,
+    }
+end
+
+function waits.switch()
+    local ran = 0
+    local t = tasklet(function() ran = ran + 1 end)()
+    local victim
+    return {
+        call = function()
+            victim = neap.getcurrent()
+            t:switch()
+        end,
+        result = table.pack(),
+        serve = function() victim:insert() end,
+        check = function() assert.equal(1, ran) end,
+    }
+end
+
+-- Both ends of a connection; the call waits on the first.
+local function connected(call, ...)
+    local listener <close> = neap.must(net.listen("127.0.0.1", 0))
+    local a = neap.must(net.connect("127.0.0.1", listener.port))
+    local b = neap.must(listener:accept())
+    return {
+        real = true,
+        call = function(timeout)
+            a:settimeout(timeout)
+            return call(a)
+        end,
+        timed = true,
+        result = table.pack(...),
+        serve = function() b:write("line\n") end,
+        later = true,
+        check = nothing,
+        close = function() a:close() end,
+        closed = table.pack(true, nil, "closed", "ECLOSED"),
+        done = function()
+            a:close()
+            b:close()
+        end,
+    }
+end
+
+function waits.read()
+    return connected(function(s) return s:read() end, "line")
+end
+
+function waits.write()
+    local block = ("."):rep(1 << 20)
+    local w = connected(function(s)
+        for _ = 1, 64 do
+            local ok, err, code = s:write(block)
+            if not ok then return ok, err, code end
+        end
+    end)
+    w.serve = nil
+    w.unserved = true
+    return w
+end
+
+function waits.accept()
+    local listener = neap.must(net.listen("127.0.0.1", 0))
+    local client
+    return {
+        real = true,
+        call = function()
+            neap.must(listener:accept()):close()
+            return "accepted"
+        end,
+        result = table.pack("accepted"),
+        serve = function() client = net.connect("127.0.0.1", listener.port) end,
+        later = true,
+        check = nothing,
+        done = function()
+            listener:close()
+            if client then client:close() end
+        end,
+    }
+end
+
+function waits.connect()
+    local listener = neap.must(net.listen("127.0.0.1", 0))
+    return {
+        real = true,
+        call = function()
+            neap.must(net.connect("127.0.0.1", listener.port)):close()
+            return "connected"
+        end,
+        result = table.pack("connected"),
+        check = nothing,
+        done = function() listener:close() end,
+    }
+end
+
+return waits
