@@ -482,7 +482,7 @@ describe("a selecting sender that a finalizer ends while its values are taken", 
     for capacity = 0, 1 do
         for name, act in pairs(ends) do
             it(("capacity %d, %s"):format(capacity, name), function()
-                for _ = 1, 20 do
+                for _ = 1, 5 do
                     local ch, other = channel(capacity), channel()
                     if capacity == 1 then ch:send("first", 1) end
                     local t = spawn(function()

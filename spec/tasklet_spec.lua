@@ -864,7 +864,7 @@ describe("looking around", function()
             setmetatable({}, { __gc = function() me:kill() end })
             collectgarbage("incremental", 1, 1000, 40)
             collectgarbage("restart")
-            for _ = 1, 1000 do neap.select({ ch, { ch, 1 }, tasklet() }, 0) end
+            for _ = 1, 3 do neap.select({ ch, { ch, 1 }, tasklet() }, 0) end
             return neap.select({ ch, tasklet() }, 60)
         end)
         local got = table.pack(t:join(5))
