@@ -27,12 +27,27 @@ static struct unhandled *watcher(lua_State *L, int i)
     return u;
 }
 
+/* Whether the failure on the top is a cancellation, or the FirstError that a list makes of
+** one: nobody need hear of it. */
+static bool is_cancelled(lua_State *L)
+{
+    int top = lua_gettop(L);
+    lua_getfield(L, top, "value");
+    if (error_is(L, -1, ERROR_FIRST)) {
+        lua_getfield(L, -1, "sub_failure");
+        if (failure_test(L, -1))
+            lua_getfield(L, -1, "value");
+    }
+    bool cancelled = error_is(L, -1, ERROR_CANCELLED);
+    lua_settop(L, top);
+    return cancelled;
+}
+
 void unhandled_watch(lua_State *L, int i)
 {
     int top = lua_gettop(L);
     lua_getiuservalue(L, i, DEFERRED_RESULT);
-    lua_getfield(L, -1, "value");
-    if (!error_is(L, -1, ERROR_CANCELLED)) {
+    if (!is_cancelled(L)) {
         struct unhandled *u = watcher(L, i);
         lua_pushvalue(L, top + 1);
         lua_setiuservalue(L, -2, FAILURE);
