@@ -28,6 +28,8 @@ void bind_require(lua_State *L);
 
 /* d:add_timeout(seconds[, on_timeout]), written in Lua. */
 int bind_add_timeout(lua_State *L);
+/* throw(co, err): as resume, but err is raised at the yield in which co is suspended. */
+int bind_throw(lua_State *L);
 
 /* Modules of their own: package.preload. */
 int bind_open_net(lua_State *L);

@@ -213,6 +213,17 @@ static int status(lua_State *L)
     return 1;
 }
 
+/* What is thrown into the coroutine is raised here. */
+static int yielded(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    struct runtime *rt = runtime_of(L);
+    if (rt->thrown_into != L)
+        return lua_gettop(L);
+    rt->thrown_into = NULL;
+    return lua_error(L);
+}
+
 /* At a tasklet's root: as in Lua's main thread. */
 static int yield(lua_State *L)
 {
@@ -220,7 +231,29 @@ static int yield(lua_State *L)
         lua_pushliteral(L, "attempt to yield from outside a coroutine");
         return lua_error(L);
     }
-    return lua_yield(L, lua_gettop(L));
+    return lua_yieldk(L, lua_gettop(L), 0, yielded);
+}
+
+/* Whether co is suspended in coroutine.yield. */
+static bool in_yield(lua_State *L, lua_State *co)
+{
+    lua_Debug ar;
+    if (lua_status(co) != LUA_YIELD || !lua_checkstack(co, 2) || !lua_getstack(co, 0, &ar))
+        return false;
+    lua_getinfo(co, "f", &ar);
+    bool so = lua_tocfunction(co, -1) == yield;
+    lua_pop(co, 1);
+    return so && !refusal(L, co, 1);
+}
+
+int bind_throw(lua_State *L)
+{
+    lua_State *co = check(L, 1);
+    lua_settop(L, 2);
+    luaL_argcheck(L, in_yield(L, co), 1, "a coroutine that has yielded expected");
+    lua_xmove(L, co, 1);
+    runtime_of(L)->thrown_into = co;
+    return step(L, co, 1, finish_resume);
 }
 
 static int isyieldable(lua_State *L)

@@ -1,6 +1,7 @@
 /* require "neap.inside": what the library's modules written in Lua need of the core, and
 ** scripts do not. */
 #include "bind/bind.h"
+#include "core/deferred.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
 
@@ -73,11 +74,12 @@ static int raise(lua_State *L)
     return lua_error(L);
 }
 
-/* report(failure): an error that nobody handles, of the running tasklet */
+/* report(failure): an error that nobody handles, of the running tasklet or of reactor code */
 static int report(lua_State *L)
 {
+    struct runtime *rt = runtime_of(L);
     lua_settop(L, 1);
-    error_report(L, runtime_of(L)->current, "");
+    error_report(L, rt->reactor_code > 0 ? NULL : rt->current, "");
     return 0;
 }
 
@@ -107,14 +109,81 @@ static int title(lua_State *L)
     return 1;
 }
 
+/* callable(v): whether it can be called */
+static int callable(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, bind_callable(L, 1));
+    return 1;
+}
+
+/* new_failure(err[, traceback]): what errbacks get; a failure stays itself */
+static int new_failure(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    failure_push(L, 1, luaL_optstring(L, 2, NULL));
+    return 1;
+}
+
+/* call(f, ...): f(...) as code that the reactor runs: true, its results; or false, failure */
+static int call(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    luaL_checkany(L, 1);
+    lua_pushcfunction(L, error_handler);
+    lua_insert(L, 1);
+    rt->reactor_code++;
+    bool ok = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1) == LUA_OK;
+    rt->reactor_code--;
+    if (!ok) {
+        failure_push(L, -1, NULL); /* TaskletExit comes bare */
+        lua_replace(L, 2);
+        lua_settop(L, 2);
+    }
+    lua_pushboolean(L, ok);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+}
+
+/* asked(f): a deferred whose cancel only calls f(d), each time: whoever made it decides what
+** becomes of it */
+static int asked(lua_State *L)
+{
+    bind_check_callable(L, 1);
+    deferred_push(L, 1);
+    deferred_asks(L, -1);
+    return 1;
+}
+
+/* deferred_methods(): the table of them */
+static int deferred_methods(lua_State *L)
+{
+    object_methods(L, OBJECT_DEFERRED);
+    return 1;
+}
+
 /* failure: a message handler that makes a failure of an error */
 int bind_open_inside(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"spawn", spawn},       {"watch", watch},           {"interrupt", interrupt},
-        {"retract", retract},   {"unwinds", unwinds},       {"raise", raise},
-        {"report", report},     {"check_wait", check_wait}, {"title", title},
-        {"can_wait", can_wait}, {"failure", error_handler}, {NULL, NULL},
+        {"spawn", spawn},
+        {"watch", watch},
+        {"interrupt", interrupt},
+        {"retract", retract},
+        {"unwinds", unwinds},
+        {"raise", raise},
+        {"report", report},
+        {"check_wait", check_wait},
+        {"title", title},
+        {"can_wait", can_wait},
+        {"failure", error_handler},
+        {"callable", callable},
+        {"new_failure", new_failure},
+        {"call", call},
+        {"asked", asked},
+        {"throw", bind_throw},
+        {"deferred_methods", deferred_methods},
+        {NULL, NULL},
     };
     luaL_newlib(L, functions);
     return 1;

@@ -54,10 +54,20 @@ static void preload(lua_State *L)
 static int load_on_use(lua_State *L)
 {
     static const char *const names[][2] = {
-        {"map", "neap.tasklets"},      {"join_all", "neap.tasklets"},
-        {"scope", "neap.scope"},       {"sync", "neap.sync"},
-        {"exchange", "neap.exchange"}, {"looping_call", "neap.time"},
+        {"map", "neap.tasklets"},
+        {"join_all", "neap.tasklets"},
+        {"scope", "neap.scope"},
+        {"sync", "neap.sync"},
+        {"exchange", "neap.exchange"},
+        {"looping_call", "neap.time"},
         {"defer_later", "neap.time"},
+        {"deferred_list", "neap.deferreds"},
+        {"gather_results", "neap.deferreds"},
+        {"race", "neap.deferreds"},
+        {"deferred_lock", "neap.deferreds"},
+        {"deferred_semaphore", "neap.deferreds"},
+        {"deferred_queue", "neap.deferreds"},
+        {"inline_callbacks", "neap.deferreds"},
     };
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

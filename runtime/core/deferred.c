@@ -521,6 +521,11 @@ void deferred_owner(lua_State *L, int i)
     get(L, i, DEFERRED_OWNER);
 }
 
+void deferred_asks(lua_State *L, int i)
+{
+    ((struct deferred *)lua_touserdata(L, i))->asks = true;
+}
+
 /* Kills the tasklet that the deferred at i stands for. */
 static void kill_owner(lua_State *L, int i)
 {
@@ -580,8 +585,10 @@ void deferred_cancel(lua_State *L, int i)
         d->swallows = !d->canceller;
         if (d->canceller)
             call_canceller(L, at);
-        error_push(L, ERROR_CANCELLED, "cancelled");
-        deferred_settle(L, at, false, 1); /* unless the canceller has fired it */
+        if (!d->asks) {
+            error_push(L, ERROR_CANCELLED, "cancelled");
+            deferred_settle(L, at, false, 1); /* unless the canceller has fired it */
+        }
     }
     lua_settop(L, at - 1);
 }

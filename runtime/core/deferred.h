@@ -24,6 +24,7 @@ struct deferred {
     bool waits : 1;     /* DEFERRED_LINK is the deferred it waits for */
     bool canceller : 1; /* DEFERRED_LINK is its canceller; not called yet */
     bool swallows : 1;  /* cancelled without a canceller: one later firing is dropped */
+    bool asks : 1;      /* a cancel only calls the canceller, each time */
     bool owned : 1;     /* DEFERRED_OWNER fires it when it ends; a cancel kills that */
 };
 
@@ -99,6 +100,10 @@ void deferred_abandon(lua_State *L, int i);
 /* Marks the one at index i as standing for the tasklet on the top, taken off: a cancel
 ** kills that, which fires it when it ends. [E] */
 void deferred_owned(lua_State *L, int i);
+
+/* Marks the one at index i, which has a canceller: a cancel only calls that, each time, and
+** who made it decides what becomes of it. */
+void deferred_asks(lua_State *L, int i);
 
 /* Pushes that tasklet, or nil. */
 void deferred_owner(lua_State *L, int i);

@@ -10,8 +10,9 @@
 #include <string.h>
 
 static const char *const names[ERROR_CLASSES] = {
-    "TaskletExit", "Interrupted",   "CancelledError", "TimeoutError", "AlreadyCalledError",
-    "ClosedError", "DeadlockError", "FirstError",     "Unwinding",    "Error",
+    "TaskletExit",        "Interrupted",    "CancelledError", "TimeoutError",
+    "AlreadyCalledError", "ClosedError",    "DeadlockError",  "FirstError",
+    "QueueOverflow",      "QueueUnderflow", "Unwinding",      "Error",
 };
 
 const char *error_name(enum error_class c)

@@ -17,6 +17,8 @@ enum error_class {
     ERROR_CLOSED,
     ERROR_DEADLOCK,
     ERROR_FIRST,
+    ERROR_QUEUE_OVERFLOW,
+    ERROR_QUEUE_UNDERFLOW,
     ERROR_UNWINDING, /* a cancellation on its way out to what arranged it: see error_unwinds */
     ERROR_WORLD,     /* what neap.must makes of nil, err, code */
     ERROR_CLASSES

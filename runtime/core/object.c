@@ -147,6 +147,15 @@ void *object_new(lua_State *L, enum object_kind kind, size_t size, int values)
     return o;
 }
 
+void object_methods(lua_State *L, enum object_kind kind)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->kinds[kind].ref);
+    lua_getfield(L, -1, "__index");
+    lua_getupvalue(L, -1, 1);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
 void object_type_error(lua_State *L, int i, enum object_kind kind)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->kinds[kind].ref);

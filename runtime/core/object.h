@@ -59,6 +59,9 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
 /* Pushes a new userdata of the kind with `size` bytes, all zero, and `values` user values. [E] */
 void *object_new(lua_State *L, enum object_kind kind, size_t size, int values);
 
+/* Pushes the table of the methods of a kind that has some. */
+void object_methods(lua_State *L, enum object_kind kind);
+
 /* Raises the argument error of an object_check that failed (runtime.h). [E] */
 void object_type_error(lua_State *L, int i, enum object_kind kind);
 

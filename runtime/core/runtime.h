@@ -68,12 +68,13 @@ struct runtime {
     int burst; /* reads and writes that the running tasklet has done without a wait */
 
     /* where a wait is possible: wait.c, bind/coroutine.c */
-    int switch_trap;       /* > 0: a switch raises */
-    int reactor_code;      /* > 0: code that may neither block nor switch */
-    lua_State *chain_stop; /* the outermost thread under the leaf that cannot yield, or NULL */
-    int closing_depth;     /* coroutine.close inside coroutine.close */
-    lua_CFunction wrapped; /* what coroutine.wrap returns: it has no name of its own */
-    size_t outside;        /* tasklets whose wait the world outside can end */
+    int switch_trap;        /* > 0: a switch raises */
+    int reactor_code;       /* > 0: code that may neither block nor switch */
+    lua_State *chain_stop;  /* the outermost thread under the leaf that cannot yield, or NULL */
+    lua_State *thrown_into; /* it is resumed with an error, to be raised at its yield */
+    int closing_depth;      /* coroutine.close inside coroutine.close */
+    lua_CFunction wrapped;  /* what coroutine.wrap returns: it has no name of its own */
+    size_t outside;         /* tasklets whose wait the world outside can end */
 
     /* time: timer.c, virtual.c, call.c */
     struct clock real, own;
