@@ -1,6 +1,7 @@
 /* Time as scripts see it: API.md section 6. */
 #include "bind/bind.h"
 #include "core/call.h"
+#include "core/deadline.h"
 #include "core/tasklet.h"
 #include "core/wait.h"
 
@@ -199,6 +200,70 @@ static int clock_call_later(lua_State *L)
     return call_on(L, 1, 2);
 }
 
+/* ---- with_timeout ---- */
+
+/* The frame: the deadline, the message handler, then the results or the error. */
+enum { TIMED_DEADLINE = 1, TIMED_HANDLER, TIMED_RESULTS };
+
+static int timed(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    bool own = status != LUA_OK && status != LUA_YIELD && deadline_is(L, TIMED_DEADLINE);
+    bool overruled = own && deadline_overruled(L, TIMED_DEADLINE);
+    deadline_leave(runtime_of(L), lua_touserdata(L, TIMED_DEADLINE));
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - TIMED_HANDLER;
+    if (!own)
+        call_raise(L);
+    if (overruled)
+        return lua_error(L);
+    lua_pushnil(L);
+    lua_pushliteral(L, "timeout");
+    return 2;
+}
+
+static int untimed(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return lua_gettop(L) - 1;
+}
+
+static int with_timeout_on(lua_State *L, bool real)
+{
+    double s = wait_timeout(L, 1);
+    bind_check_callable(L, 2);
+    int nargs = lua_gettop(L) - 2;
+    if (s == HUGE_VAL) {
+        lua_callk(L, nargs, LUA_MULTRET, 0, untimed);
+        return untimed(L, LUA_OK, 0);
+    }
+    deadline_new(L, real, s);
+    lua_replace(L, TIMED_DEADLINE);
+    lua_toclose(L, TIMED_DEADLINE);
+    lua_pushcfunction(L, error_handler);
+    lua_insert(L, TIMED_HANDLER);
+    return timed(L, lua_pcallk(L, nargs, LUA_MULTRET, TIMED_HANDLER, 0, timed), 0);
+}
+
+/* with_timeout(seconds, f, ...): the results of f, or nil, "timeout" */
+static int with_timeout(lua_State *L)
+{
+    return with_timeout_on(L, false);
+}
+
+/* realtime.with_timeout(seconds, f, ...) */
+static int with_timeout_real(lua_State *L)
+{
+    return with_timeout_on(L, true);
+}
+
+/* A deadline's __close and __gc: its coroutine was closed, cut or collected. */
+static int leave(lua_State *L)
+{
+    deadline_leave(runtime_of(L), lua_touserdata(L, 1));
+    return 0;
+}
+
 int bind_add_timeout(lua_State *L)
 {
     object_check(L, 1, OBJECT_DEFERRED);
@@ -232,18 +297,26 @@ static void open_classes(lua_State *L)
     object_class_new(L, OBJECT_CALL,
                      &(struct object_class){"delayed call", call_methods, call_meta,
                                             call_properties, false});
+    static const luaL_Reg deadline_meta[] = {{"__close", leave}, {"__gc", leave}, {NULL, NULL}};
+    object_class_new(L, OBJECT_DEADLINE,
+                     &(struct object_class){.name = "deadline", .metamethods = deadline_meta});
     object_class_new(L, OBJECT_CLOCK,
                      &(struct object_class){"clock", clock_methods, clock_meta, NULL, false});
 }
 
 void bind_time(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"sleep", sleep_},    {"now", now},
-                                         {"scale", scale},     {"call_later", call_later},
-                                         {"clock", new_clock}, {"use_clock", use_clock},
+    static const luaL_Reg functions[] = {{"sleep", sleep_},
+                                         {"now", now},
+                                         {"scale", scale},
+                                         {"call_later", call_later},
+                                         {"clock", new_clock},
+                                         {"use_clock", use_clock},
+                                         {"with_timeout", with_timeout},
                                          {NULL, NULL}};
     static const luaL_Reg real[] = {{"sleep", sleep_real},
                                     {"now", now_real},
+                                    {"with_timeout", with_timeout_real},
                                     {"call_later", call_later_real},
                                     {NULL, NULL}};
     open_classes(L);

@@ -164,8 +164,7 @@ void virtual_clock_use(lua_State *L, int i)
     luaL_unref(L, LUA_REGISTRYINDEX, old);
 }
 
-/* Raises the failure on the top, where it came through to; a report names where it began. */
-static void raise_failure(lua_State *L)
+void call_raise(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
     if (rt->current && !rt->reactor_code) {
@@ -195,7 +194,7 @@ static void make_here(lua_State *L, int i, struct call *c)
     int status = lua_pcall(L, nargs, 0, base);
     rt->reactor_code--;
     if (status != LUA_OK)
-        raise_failure(L);
+        call_raise(L);
     lua_settop(L, base - 1);
 }
 

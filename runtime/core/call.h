@@ -49,6 +49,10 @@ void virtual_clock_use(lua_State *L, int i);
 ** error of a call is raised and leaves the rest due. [E] */
 void virtual_clock_advance(lua_State *L, int i, double seconds);
 
+/* Raises the failure on the top, which was caught here on its way; a report still names the
+** place where it began. [E] */
+void call_raise(lua_State *L);
+
 /* Metamethods: __gc of both. */
 int call_gc(lua_State *L);
 int virtual_clock_gc(lua_State *L);

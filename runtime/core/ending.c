@@ -1,5 +1,6 @@
 #include "core/ending.h"
 
+#include "core/deadline.h"
 #include "core/group.h"
 #include "core/sched.h"
 #include "core/timer.h"
@@ -21,16 +22,22 @@ struct share {
     size_t tasklets, ready, outside, timers, real_timers;
 };
 
+static void count_timer(const struct runtime *rt, struct share *s, const struct heap_node *n)
+{
+    const struct clock *c = heap_holds(n) ? timer_clock(rt, n) : NULL;
+    s->timers += c == &rt->own;
+    s->real_timers += c == &rt->real;
+}
+
 static void count(const struct runtime *rt, struct share *s, const struct tasklet *t)
 {
+    const struct list *node;
     s->tasklets++;
     s->ready += t->state == TASKLET_READY && !t->held;
     s->outside += t->outside;
-    if (heap_holds(&t->timer)) {
-        const struct clock *c = timer_clock(rt, &t->timer);
-        s->timers += c == &rt->own;
-        s->real_timers += c == &rt->real;
-    }
+    count_timer(rt, s, &t->timer);
+    list_each(node, &t->side->deadlines)
+        count_timer(rt, s, &container_of(node, struct deadline, link)->due.timer);
 }
 
 bool ending_due(struct runtime *rt)

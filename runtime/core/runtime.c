@@ -63,6 +63,7 @@ static int open(lua_State *L)
     rt->channels_ref = ref_table(L, NULL);
     rt->postponed_ref = ref_table(L, NULL);
     rt->calls_ref = ref_table(L, NULL);
+    rt->deadlines_ref = ref_table(L, "v");
     lua_pushboolean(L, 0);
     rt->last_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushboolean(L, 0);
@@ -81,6 +82,7 @@ int runtime_open(struct runtime *rt, const char **why)
     list_init(&rt->listeners);
     list_init(&rt->starved);
     list_init(&rt->runners);
+    list_init(&rt->overdue);
     list_init(&rt->held);
     list_init(&rt->loads);
     rt->slice.length = rt->slice.watchdog = rt->slice.shortest = HUGE_VAL;

@@ -1,5 +1,6 @@
 #include "core/tasklet.h"
 
+#include "core/deadline.h"
 #include "core/deferred.h"
 #include "core/interrupt.h"
 #include "core/sched.h"
@@ -29,6 +30,19 @@ static int chain_of(struct tasklet *t, lua_State *chain[MAX_CHAIN])
     while (T != t->leaf && n < MAX_CHAIN && (T = lua_tothread(T, 1)))
         chain[n++] = T;
     return n;
+}
+
+bool tasklet_runs(struct tasklet *t, lua_State *L)
+{
+    lua_State *chain[MAX_CHAIN];
+    if (t->leaf == L || t->thread == L)
+        return true;
+    if (!t->started || t->leaf == t->thread)
+        return false;
+    for (int n = chain_of(t, chain); n-- > 0;)
+        if (chain[n] == L)
+            return true;
+    return false;
 }
 
 /* ---- making ---- */
@@ -282,8 +296,10 @@ static void mark_dead(struct runtime *rt, struct tasklet *t, bool ok)
         if (ok)
             interrupt_main_returned(rt);
     }
-    if (t->side)
+    if (t->side) {
         list_remove(&t->side->daemons);
+        deadline_abandon(t);
+    }
     if (t->side && t->side->host_id)
         slots_drop(&rt->slots, t->side->host_id, ok ? TASKLET_RETURNED : TASKLET_FAILED);
 }
@@ -455,6 +471,7 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
     struct runtime *rt = runtime_of(L);
     if (!lua_checkstack(t->leaf, 3))
         luaL_error(L, "not enough memory");
+    deadline_note(L, t);
     if (t->cut) {
         tasklet_push(L, t);
         lua_pushvalue(L, -2);
@@ -583,6 +600,7 @@ struct side *tasklet_side(lua_State *L, int i)
     }
     wait_queue_init(&side->joiners, &join_class);
     list_init(&side->daemons);
+    list_init(&side->deadlines);
     side->owner = t;
     side->remainder = -1;
     lua_rawset(L, -3);

@@ -54,6 +54,8 @@ struct side {
     bool daemon;
     struct tasklet *owner; /* whose it is */
     struct list daemons;   /* in runtime.daemons while a daemon and alive */
+    struct list deadlines; /* deadline.h */
+    uint64_t killed;       /* the last time, while it had some; on runtime.moments */
 };
 
 enum side_value {
@@ -87,22 +89,29 @@ static inline bool wait_possible(lua_State *L)
            lua_isyieldable(L);
 }
 
+/* Raises in the running tasklet if it waits past the deadline of a with_timeout. [E] */
+void deadline_raise_overdue(lua_State *L);
+
 /* The running tasklet, if it may give way in L; else raises why not. [E] */
 static inline struct tasklet *wait_check_switch(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    return wait_possible(L) && !rt->switch_trap && !rt->current->thrown ? rt->current
-                                                                        : wait_refuse(L);
+    if (!wait_possible(L) || rt->switch_trap || rt->current->thrown)
+        return wait_refuse(L);
+    if (!list_empty(&rt->overdue))
+        deadline_raise_overdue(L);
+    return rt->current;
 }
 
 /* The running tasklet, if it may block in L; else raises why not, with nothing armed. [E] */
 static inline struct tasklet *wait_check(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    return wait_possible(L) && !rt->switch_trap && !rt->current->block_trap &&
-                   !rt->current->thrown
-               ? rt->current
-               : wait_refuse(L);
+    if (!wait_possible(L) || rt->switch_trap || rt->current->block_trap || rt->current->thrown)
+        return wait_refuse(L);
+    if (!list_empty(&rt->overdue))
+        deadline_raise_overdue(L);
+    return rt->current;
 }
 
 /* First thing in a continuation: why the tasklet woke; raises what was thrown in. [E] */
@@ -163,6 +172,9 @@ void tasklet_watch(lua_State *L, int i, int f);
 /* Raises the value on the top, taken off, in a live tasklet: as tasklet_throw does, in the
 ** running one at its next wait. [E] */
 void tasklet_interrupt(lua_State *L, int i);
+
+/* Whether a live tasklet runs or waits in the thread, or in a coroutine resumed there. */
+bool tasklet_runs(struct tasklet *t, lua_State *L);
 
 /* How many calls deep it is, its own coroutines included; 0 if it has not started. */
 int tasklet_depth(struct tasklet *t);
