@@ -251,10 +251,11 @@ static void set_error(lua_State *L, struct deferred *d, int i)
 static void set_returned(lua_State *L, struct deferred *d, int i, int n)
 {
     int first = lua_gettop(L) - n + 1;
-    if (n > 0 && failure_test(L, first)) {
+    int type = n > 0 ? lua_type(L, first) : LUA_TNIL;
+    if (type == LUA_TTABLE && failure_test(L, first)) {
         lua_settop(L, first);
         set_result(L, d, i, false, 1);
-    } else if (n > 0 && object_test(L, first, OBJECT_DEFERRED)) {
+    } else if (type == LUA_TUSERDATA && object_test(L, first, OBJECT_DEFERRED)) {
         lua_settop(L, first);
         if (lua_rawequal(L, first, i)) {
             lua_pushliteral(L, "a deferred cannot wait for itself");
@@ -407,15 +408,22 @@ static void start(lua_State *L, struct deferred *d, int i)
 
 /* ---- firing ---- */
 
+/* Replaces an error on the top by its failure. */
+static void to_failure(lua_State *L)
+{
+    if (failure_test(L, -1))
+        return;
+    failure_push(L, -1, NULL);
+    lua_remove(L, -2);
+}
+
 void deferred_settle(lua_State *L, int i, bool ok, int n)
 {
     struct deferred *d = lua_touserdata(L, i);
     int first = lua_gettop(L) - n + 1;
     i = lua_absindex(L, i);
-    if (!ok && !failure_test(L, -1)) {
-        failure_push(L, -1, NULL);
-        lua_remove(L, -2);
-    }
+    if (!ok)
+        to_failure(L);
     if (d->called) {
         lua_pop(L, n);
         return;
@@ -433,19 +441,23 @@ void deferred_settle(lua_State *L, int i, bool ok, int n)
 void deferred_fire(lua_State *L, int i, bool ok, int n)
 {
     struct deferred *d = lua_touserdata(L, i);
+    int type = n > 0 ? lua_type(L, -n) : LUA_TNIL;
     i = lua_absindex(L, i);
     if (d->called && d->swallows) {
         d->swallows = false;
         lua_pop(L, n);
         return;
     }
+    if (type == LUA_TUSERDATA && object_test(L, -n, OBJECT_DEFERRED))
+        luaL_error(L, "a deferred cannot be fired with a deferred; return it from a callback");
+    if (n == 1 && type == LUA_TTABLE && failure_test(L, -1))
+        ok = false;
+    if (!ok)
+        to_failure(L); /* may run a finalizer */
     if (d->called)
         error_raise(L, ERROR_ALREADY_CALLED, "the deferred has already been called");
-    if (n > 0 && object_test(L, -n, OBJECT_DEFERRED))
-        luaL_error(L, "a deferred cannot be fired with a deferred; return it from a callback");
-    if (n == 1 && failure_test(L, -1))
-        ok = false;
-    deferred_settle(L, i, ok, n);
+    accept(L, d, i, ok, n);
+    start(L, d, i);
 }
 
 /* Appends the value on the top, taken off, to the chain, which runs if it has been fired. */
