@@ -621,3 +621,76 @@ describe("many children", function()
         end
     end)
 end)
+
+-- Scopes in scopes in children, with errors, kills and cancellations at random. Returns the
+-- errors that were raised and how often each of them was heard of.
+local function storm(seed)
+    math.randomseed(seed)
+    local random, raised, heard, live = math.random, {}, {}, {}
+    local function hear(err)
+        if type(err) == "table" and err.made then heard[err] = (heard[err] or 0) + 1 end
+    end
+    local function fail()
+        local err = { made = #raised + 1 }
+        raised[#raised + 1] = err
+        error(err)
+    end
+    local function idle()
+        local turns = random(0, 3)
+        local _ <close> = setmetatable({}, { __close = function()
+            for _ = 1, turns do schedule() end
+        end })
+        for _ = 1, random(6) do schedule() end
+    end
+    local work
+    local function child(mine, ...)
+        local t = neap.getcurrent()
+        mine[t], live[t] = true, true
+        local _ <close> = setmetatable({}, { __close = function() mine[t], live[t] = nil, nil end })
+        work(...)
+    end
+    local function nest(depth)
+        local mine = {}
+        local _ <close> = setmetatable({}, { __close = function() assert(not next(mine)) end })
+        neap.scope(function(s)
+            for _ = 1, random(0, 4) do s:spawn(child, mine, depth + 1, s) end
+            work(depth + 1, s)
+        end)
+    end
+    function work(depth, s)
+        for _ = 1, random(3) do
+            local act = random(12)
+            if act <= 5 then idle()
+            elseif act == 6 then fail()
+            elseif act == 7 then s:cancel()
+            elseif depth < 4 then nest(depth) end
+        end
+    end
+    neap.on_error(function(_, err) hear(err) end)
+    local _ <close> = setmetatable({}, { __close = function() neap.on_error(nil) end })
+    local top = spawn(child, {}, 0, { cancel = schedule })
+    repeat
+        schedule()
+        if random(4) == 1 then
+            local list = {}
+            for t in pairs(live) do list[#list + 1] = t end
+            table.sort(list, function(a, b) return a.id < b.id end)
+            if #list > 0 then list[random(#list)]:kill(random(2) == 1) end
+        end
+    until not top.alive
+    assert(not next(live))
+    return raised, heard
+end
+
+describe("a storm", function()
+    local seeds = tonumber(os.getenv "SCOPE_SEEDS") or 300
+    it("of " .. seeds .. " seeds leaves no child and loses no error", function()
+        local errors = 0
+        for seed = 1, seeds do
+            local raised, heard = storm(seed)
+            for _, err in ipairs(raised) do assert.equal(1, heard[err], "seed " .. seed) end
+            errors = errors + #raised
+        end
+        assert.is_true(errors > seeds / 10)
+    end)
+end)
