@@ -29,14 +29,11 @@ static void push_wait(lua_State *L, struct tasklet *t)
         lua_pushstring(L, t->state == TASKLET_PAUSED ? "paused" : "ready");
     if (t->held)
         lua_pushliteral(L, ", its group held"), lua_concat(L, 2);
-    tasklet_push_place(L, t);
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        return;
+    lua_Debug ar;
+    if (tasklet_place(t, &ar)) {
+        lua_pushfstring(L, ", at %s:%d", ar.short_src, ar.currentline);
+        lua_concat(L, 2);
     }
-    lua_pushliteral(L, ", at ");
-    lua_insert(L, -2);
-    lua_concat(L, 3);
 }
 
 /* Adds the tasklet's entry; its wait is on the top, and stays. */

@@ -3,6 +3,7 @@
 #include "core/interrupt.h"
 #include "core/slice.h"
 #include "core/timer.h"
+#include "core/tracer.h"
 #include "system/signal.h"
 
 /* set_main(): the running tasklet is the program's main one */
@@ -10,6 +11,8 @@ static int set_main(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
     rt->main = rt->current;
+    if (rt->tracer && rt->main)
+        tracer_name(L, rt->main);
     return 0;
 }
 
@@ -48,6 +51,29 @@ static int interrupted(lua_State *L)
     return 1;
 }
 
+static void end_trace(void *runtime)
+{
+    tracer_close(runtime);
+}
+
+/* set_trace(f, ud): f, a light userdata that is a void (*)(void *ud, const char *s, size_t n),
+** takes Chrome trace events, JSON in pieces; nil: no more of them. Two light userdata: a
+** void (*)(void *) that ends the trace, when the process exits say, and its argument */
+static int set_trace(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    if (lua_isnoneornil(L, 1)) {
+        tracer_close(rt);
+        return 0;
+    }
+    luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
+    if (tracer_open(L, (tracer_sink *)lua_touserdata(L, 1), lua_touserdata(L, 2)) < 0)
+        return luaL_error(L, "not enough memory");
+    lua_pushlightuserdata(L, (void *)end_trace);
+    lua_pushlightuserdata(L, rt);
+    return 2;
+}
+
 /* stats(): figures: tasks, ready, timers, watches, outside (waits that the world outside can
 ** end), mem (bytes), resumes, fails */
 static int stats(lua_State *L)
@@ -73,9 +99,13 @@ static int stats(lua_State *L)
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"set_main", set_main},           {"stats", stats},
-        {"set_interrupt", set_interrupt}, {"set_signals", set_signals},
-        {"interrupted", interrupted},     {NULL, NULL},
+        {"set_main", set_main},
+        {"stats", stats},
+        {"set_interrupt", set_interrupt},
+        {"set_signals", set_signals},
+        {"interrupted", interrupted},
+        {"set_trace", set_trace},
+        {NULL, NULL},
     };
     luaL_newlib(L, functions);
     bind_ending(L);

@@ -7,6 +7,7 @@
 #include "core/sched.h"
 #include "core/select.h"
 #include "core/slice.h"
+#include "core/tracer.h"
 #include "core/wait.h"
 
 #include <math.h>
@@ -425,7 +426,9 @@ static int set_schedule_callback(lua_State *L)
     else
         lua_pushnil(L);
     lua_rawseti(L, LUA_REGISTRYINDEX, rt->last_ref);
-    return set_callback(L, &rt->on_switch_ref);
+    set_callback(L, &rt->on_switch_ref);
+    sched_observe(rt);
+    return 1;
 }
 
 /* set_channel_callback(f): f(channel, tasklet, sending, will_block); the old one */
@@ -603,10 +606,12 @@ static void get_name(lua_State *L, void *p)
 
 static void set_name(lua_State *L, void *p)
 {
-    (void)p;
     if (!lua_isnil(L, 3))
         luaL_checkstring(L, 3);
     tasklet_set(L, 1, SIDE_NAME);
+    struct tasklet *t = p;
+    if (runtime_of(L)->tracer && tasklet_alive(t) && t->started)
+        tracer_name(L, t);
 }
 
 static void get_tempval(lua_State *L, void *p)

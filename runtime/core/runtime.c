@@ -4,6 +4,7 @@
 #include "core/tasklet.h"
 #include "core/timer.h"
 #include "core/trace.h"
+#include "core/tracer.h"
 
 #include <math.h>
 
@@ -45,6 +46,7 @@ static int ref_table(lua_State *L, const char *mode)
 static int closing(lua_State *L)
 {
     slice_close(runtime_of(L));
+    tracer_close(runtime_of(L));
     return 0;
 }
 
@@ -111,6 +113,7 @@ void runtime_close(struct runtime *rt)
     slice_close(rt);
     while (!list_empty(&rt->tasklets))
         tasklet_cut(rt, container_of(rt->tasklets.prev, struct tasklet, all));
+    tracer_close(rt);
     if (rt->L)
         lua_close(rt->L);
     if (rt->close_net)

@@ -7,6 +7,7 @@
 #include "core/tasklet.h"
 #include "core/threads.h"
 #include "core/timer.h"
+#include "core/tracer.h"
 #include "core/unhandled.h"
 
 #include <math.h>
@@ -43,7 +44,7 @@ static int tell_switch(lua_State *L)
 }
 
 /* Runs t until it waits, gives way or ends. */
-static void resume(struct runtime *rt, struct tasklet *t)
+static inline __attribute__((always_inline)) void resume(struct runtime *rt, struct tasklet *t)
 {
     int nargs = t->started ? 0 : lua_gettop(t->thread) - 1, n;
     if (t->cut || rt->run_limit)
@@ -75,10 +76,36 @@ static void resume(struct runtime *rt, struct tasklet *t)
     tasklet_release(rt, t, status);
 }
 
+void sched_observe(struct runtime *rt)
+{
+    rt->observed = rt->on_switch_ref != LUA_NOREF || rt->tracer;
+}
+
+static int name_track(lua_State *L)
+{
+    tracer_name(L, lua_touserdata(L, 1));
+    return 0;
+}
+
 void sched_run_one(struct runtime *rt, struct tasklet *t)
 {
     sched_remove(rt, t);
+    if (rt->tracer)
+        tracer_run(rt, t);
     resume(rt, t);
+    if (rt->tracer)
+        tracer_ran(rt, t);
+}
+
+/* The same for the first in the queue, told to those who want to know. */
+static void run_observed(struct runtime *rt, struct tasklet *t)
+{
+    if (rt->tracer && !t->started)
+        runtime_enter(rt, name_track, t);
+    if (rt->on_switch_ref != LUA_NOREF)
+        runtime_enter(rt, tell_switch, t);
+    if (!list_empty(&rt->ready) && container_of(rt->ready.next, struct tasklet, link) == t)
+        sched_run_one(rt, t); /* else it has been killed or moved meanwhile */
 }
 
 void sched_leave_run(struct runtime *rt, struct tasklet *t)
@@ -136,14 +163,12 @@ static void run_queue(struct runtime *rt)
         if (rt->ready_count == 0)
             break;
         struct tasklet *t = container_of(rt->ready.next, struct tasklet, link);
-        if (rt->on_switch_ref != LUA_NOREF) {
-            runtime_enter(rt, tell_switch, t);
-            if (list_empty(&rt->ready) ||
-                container_of(rt->ready.next, struct tasklet, link) != t)
-                continue; /* the callback has killed or moved it */
+        if (rt->observed) {
+            run_observed(rt, t);
+        } else {
+            sched_remove(rt, t);
+            resume(rt, t);
         }
-        sched_remove(rt, t);
-        resume(rt, t);
         if (++n >= owed && rt->ready_count > 0 && /* else neap.run's callers come first */
             (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))
             break;
@@ -165,7 +190,10 @@ bool sched_run(struct runtime *rt)
         double wait = rt->ready_count > 0 ? 0 : timer_next(rt);
         if (wait > 0)
             threads_trim(rt);
-        reactor_poll(rt->reactor, wait);
+        if (rt->tracer)
+            tracer_poll(rt, wait);
+        else
+            reactor_poll(rt->reactor, wait);
     }
     return atomic_exchange(&rt->stop, false);
 }

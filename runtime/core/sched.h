@@ -32,6 +32,9 @@ static inline void sched_remove(struct runtime *rt, struct tasklet *t)
     rt->ready_count -= !t->held;
 }
 
+/* After the schedule callback or the trace has been set. */
+void sched_observe(struct runtime *rt);
+
 /* Runs a ready tasklet, now, until it waits, gives way or ends. */
 void sched_run_one(struct runtime *rt, struct tasklet *t);
 

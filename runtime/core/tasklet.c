@@ -6,6 +6,7 @@
 #include "core/sched.h"
 #include "core/slice.h"
 #include "core/threads.h"
+#include "core/tracer.h"
 
 #include <assert.h>
 #include <string.h>
@@ -290,6 +291,8 @@ static void mark_dead(struct runtime *rt, struct tasklet *t, bool ok)
     t->held = false;
     list_remove(&t->all);
     rt->tasklet_count--;
+    if (rt->tracer)
+        tracer_ended(rt, t);
     if (t == rt->main) {
         rt->main = NULL;
         rt->main_ended = true;
@@ -692,27 +695,23 @@ void tasklet_push_site(lua_State *L, struct tasklet *t)
         lua_pushfstring(L, "spawned in %s", ar.short_src);
 }
 
-/* Pushes the place of the innermost Lua function of a thread, if it has one. */
-static bool push_line(lua_State *L, lua_State *T)
+static bool innermost_line(lua_State *T, lua_Debug *ar)
 {
-    lua_Debug ar;
-    for (int level = 0; lua_getstack(T, level, &ar); level++) {
-        lua_getinfo(T, "Sl", &ar);
-        if (ar.currentline > 0) {
-            lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+    for (int level = 0; lua_getstack(T, level, ar); level++) {
+        lua_getinfo(T, "Sl", ar);
+        if (ar->currentline > 0)
             return true;
-        }
     }
     return false;
 }
 
-void tasklet_push_place(lua_State *L, struct tasklet *t)
+bool tasklet_place(struct tasklet *t, lua_Debug *ar)
 {
     lua_State *chain[MAX_CHAIN];
     for (int n = t->started ? chain_of(t, chain) : 0; n-- > 0;)
-        if (push_line(L, chain[n]))
-            return;
-    lua_pushnil(L);
+        if (innermost_line(chain[n], ar))
+            return true;
+    return false;
 }
 
 void tasklet_push_traceback(lua_State *L, struct tasklet *t)

@@ -148,8 +148,9 @@ static inline bool tasklet_alive(const struct tasklet *t)
 /* Pushes the userdata of a live tasklet. [E] */
 void tasklet_push(lua_State *L, struct tasklet *t);
 
-/* Pushes `script.lua:3`, where its innermost Lua function is; nil if there is none. [E] */
-void tasklet_push_place(lua_State *L, struct tasklet *t);
+/* Where its innermost Lua function is: ar->short_src and ar->currentline; false if it has
+** none. */
+bool tasklet_place(struct tasklet *t, lua_Debug *ar);
 
 /* The side block of the tasklet at index i, made if need be. [E] */
 struct side *tasklet_side(lua_State *L, int i);

@@ -1,5 +1,6 @@
 /* The neap program: `lua`'s options around a runtime, through neap.h alone. */
 #include "host/signals.h"
+#include "host/trace_file.h"
 #include "lauxlib.h"
 #include "lualib.h"
 #include "neap.h"
@@ -9,19 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] = "usage: neap [options] [script [args]]\n"
-                            "Available options are:\n"
-                            "  -e stat   execute string 'stat'\n"
-                            "  -i        enter interactive mode after executing 'script'\n"
-                            "  -l mod    require library 'mod' into global 'mod'\n"
-                            "  -l g=mod  require library 'mod' into global 'g'\n"
-                            "  -v        show version information\n"
-                            "  -E        ignore environment variables\n"
-                            "  -W        turn warnings on\n"
-                            "  --        stop handling options\n"
-                            "  -         stop handling options and execute stdin\n"
-                            "  --help    show this text\n"
-                            "  --version show version information\n";
+static const char usage[] =
+    "usage: neap [options] [script [args]]\n"
+    "Available options are:\n"
+    "  -e stat   execute string 'stat'\n"
+    "  -i        enter interactive mode after executing 'script'\n"
+    "  -l mod    require library 'mod' into global 'mod'\n"
+    "  -l g=mod  require library 'mod' into global 'g'\n"
+    "  -v        show version information\n"
+    "  -E        ignore environment variables\n"
+    "  -W        turn warnings on\n"
+    "  --        stop handling options\n"
+    "  -         stop handling options and execute stdin\n"
+    "  --trace f write what runs when to file 'f' (Chrome trace events)\n"
+    "  --help    show this text\n"
+    "  --version show version information\n";
 
 /* Seconds for which a tasklet may hold the reactor without a warning. */
 static const double WATCHDOG = 1;
@@ -30,6 +33,7 @@ struct program {
     int argc;
     char **argv;
     int script; /* index of the script in argv; argc: none */
+    const char *trace_path;
     bool no_env, interactive, version, has_code;
     neap *N;
     neap_task main;
@@ -118,6 +122,12 @@ static int parse(struct program *p)
             p->version = true;
             continue;
         }
+        if (strcmp(option, "--trace") == 0) {
+            if (take_argument(p, &i, option, true) < 0)
+                return -1;
+            p->trace_path = p->argv[i];
+            continue;
+        }
         switch (option[1]) {
         case 'E':
         case 'W':
@@ -192,6 +202,7 @@ static bool push_init(lua_State *L)
 static int push_option(lua_State *L, const struct program *p, int *i)
 {
     const char *option = p->argv[*i];
+    *i += strcmp(option, "--trace") == 0;
     if (option[1] == 'W')
         lua_warning(L, "@on", 0);
     if (option[1] != 'e' && option[1] != 'l')
@@ -323,7 +334,7 @@ static void run(struct program *p)
 
 /* What the library itself reads from the environment: hidden from it under -E, but not from
 ** the script and its children. */
-static bool open(struct program *p, const char **why)
+static bool open_runtime(struct program *p, const char **why)
 {
     static const char *const names[] = {"LUA_PATH", "LUA_PATH_5_4", "LUA_CPATH",
                                         "LUA_CPATH_5_4"};
@@ -345,6 +356,29 @@ static bool open(struct program *p, const char **why)
     return p->N != NULL;
 }
 
+/* Makes the main tasklet. */
+static bool start(struct program *p)
+{
+    const char *why = "not enough memory for a trace";
+    lua_State *L = neap_lua(p->N);
+    if (p->trace_path) {
+        lua_pushcfunction(L, trace_file_start);
+        p->failed = lua_pcall(L, 0, 0, 0) != LUA_OK;
+        lua_settop(L, 0);
+    }
+    if (!p->failed) {
+        lua_pushcfunction(L, main_tasklet);
+        lua_pushlightuserdata(L, p);
+        p->main = neap_spawn(p->N, 1);
+        p->failed = !p->main.id;
+        if (p->failed)
+            neap_error(p->N, &why);
+    }
+    if (p->failed)
+        fprintf(stderr, "neap: %s\n", why);
+    return !p->failed;
+}
+
 int main(int argc, char **argv)
 {
     struct program p = {.argc = argc, .argv = argv};
@@ -358,23 +392,17 @@ int main(int argc, char **argv)
         if (p.script >= argc && !p.has_code)
             return EXIT_SUCCESS;
     }
-    if (!open(&p, &why)) {
+    if (p.trace_path && !trace_file_open(p.trace_path))
+        return EXIT_FAILURE;
+    if (!open_runtime(&p, &why)) {
         fprintf(stderr, "neap: %s\n", why);
         return EXIT_FAILURE;
     }
-    lua_State *L = neap_lua(p.N);
-    lua_pushcfunction(L, main_tasklet);
-    lua_pushlightuserdata(L, &p);
-    p.main = neap_spawn(p.N, 1);
-    if (!p.main.id) {
-        neap_error(p.N, &why);
-        fprintf(stderr, "neap: %s\n", why);
-        p.failed = true;
-    } else {
+    if (start(&p))
         run(&p);
-    }
     signals_end();
-    neap_free(p.N);
+    neap_free(p.N); /* and the trace has ended */
+    trace_file_forget();
     if (p.exits)
         return p.status;
     return p.failed || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
