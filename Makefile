@@ -171,12 +171,12 @@ build/gen:
 D = $(DESTDIR)$(PREFIX)
 
 install: all
-	install -d $(D)/bin $(D)/include $(D)/lib/pkgconfig $(D)/share/man/man1
+	install -d $(D)/bin $(D)/include $(D)/lib/pkgconfig $(D)/lib/lua/5.4 $(D)/share/man/man1
 	install neap $(D)/bin
 	install -m 644 runtime/neap.h $(D)/include
 	install -m 644 libneap.a $(D)/lib
 	install libneap.so $(D)/lib/libneap.so.0
-	ln -sf libneap.so.0 $(D)/lib/libneap.so
+	ln -sf libneap.so.0 $(D)/lib/libneap.so && ln -sf ../../libneap.so.0 $(D)/lib/lua/5.4/neap.so
 	install -m 644 docs/neap.1 $(D)/share/man/man1
 	printf '%s\n' 'prefix=$(PREFIX)' '' 'Name: neap' 'Version: $(VERSION)' \
 		'Description: Lua 5.4 with tasklets, channels and a reactor' \
@@ -187,7 +187,7 @@ install: all
 
 uninstall:
 	rm -f $(D)/bin/neap $(D)/include/neap.h $(D)/lib/libneap.a $(D)/lib/libneap.so $(D)/lib/libneap.so.0 \
-		$(D)/lib/pkgconfig/neap.pc $(D)/share/man/man1/neap.1
+		$(D)/lib/lua/5.4/neap.so $(D)/lib/pkgconfig/neap.pc $(D)/share/man/man1/neap.1
 
 clean:
 	rm -rf build neap libneap.a libneap.so

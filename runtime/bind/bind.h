@@ -6,8 +6,9 @@
 #include "lauxlib.h"
 #include "lualib.h"
 
-/* Opens the neap library: its table is left on the top, the globals are set, the standard
-** functions that must know of tasklets are replaced. The standard libraries must be open. */
+/* Opens the neap library: its table is left on the top, the standard functions that must know
+** of tasklets are replaced. In a state of our own the globals are set, and print and os.exit
+** are replaced too. The standard libraries must be open. */
 void bind_open(lua_State *L);
 
 void bind_errors(lua_State *L);
@@ -19,6 +20,12 @@ void bind_host(lua_State *L);
 
 /* What neap.host, on the top, tells of the end and does at it. */
 void bind_ending(lua_State *L);
+int bind_deadlock(lua_State *L);
+int bind_blocked(lua_State *L);
+int bind_finish(lua_State *L);
+
+/* neap.main, where neap is a module. */
+int bind_main(lua_State *L);
 
 /* Replace functions of the standard libraries. */
 void bind_coroutines(lua_State *L);

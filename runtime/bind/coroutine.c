@@ -16,6 +16,8 @@ static lua_State *check(lua_State *L, int i)
 {
     lua_State *co = lua_tothread(L, i);
     luaL_argexpected(L, co, i, "thread");
+    if (runtime_of(co) != runtime_of(L)) /* older than the library, in a state it has adopted */
+        *thread_word(co) = (uintptr_t)runtime_of(L);
     return co;
 }
 

@@ -154,7 +154,7 @@ static void report(lua_State *L)
 
 /* deadlock(): nothing can move any more: raises DeadlockError in main at its wait; false if
 ** main has ended */
-static int deadlock(lua_State *L)
+int bind_deadlock(lua_State *L)
 {
     if (runtime_of(L)->main)
         report(L);
@@ -166,7 +166,7 @@ static int deadlock(lua_State *L)
 
 /* blocked(): a text about each live tasklet that is no daemon: what it waits on, its
 ** traceback; "" if there is none */
-static int blocked(lua_State *L)
+int bind_blocked(lua_State *L)
 {
     report(L);
     return 1;
@@ -174,7 +174,7 @@ static int blocked(lua_State *L)
 
 /* finish([hard]): kills what is left; the host calls it when the program has ended. hard:
 ** nobody may catch it */
-static int finish(lua_State *L)
+int bind_finish(lua_State *L)
 {
     if (runtime_of(L)->current)
         return luaL_error(L, "only the host can end the program");
@@ -233,9 +233,9 @@ void bind_exit(lua_State *L)
 
 void bind_ending(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"deadlock", deadlock},
-                                         {"blocked", blocked},
-                                         {"finish", finish},
+    static const luaL_Reg functions[] = {{"deadlock", bind_deadlock},
+                                         {"blocked", bind_blocked},
+                                         {"finish", bind_finish},
                                          {"exit_status", exit_status},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);

@@ -86,12 +86,25 @@ static int load_on_use(lua_State *L)
     return 0;
 }
 
-void bind_open(lua_State *L)
+/* Sets the globals of the program; the neap table is on the top. */
+static void own_globals(lua_State *L)
 {
     static const char *const globals[] = {
         "tasklet",  "channel", "deferred", "deferred_tasklet", "blocking_tasklet",
         "block_on", "spawn",   "sleep",    "schedule",
     };
+    bind_output(L);
+    bind_exit(L);
+    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
+        lua_getfield(L, -1, globals[i]);
+        lua_setglobal(L, globals[i]);
+    }
+    lua_pushvalue(L, -1);
+    lua_setglobal(L, "neap");
+}
+
+void bind_open(lua_State *L)
+{
     lua_createtable(L, 0, 64);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, load_on_use);
@@ -104,16 +117,14 @@ void bind_open(lua_State *L)
     bind_time(L);
     bind_host(L);
     bind_coroutines(L);
-    bind_output(L);
-    bind_exit(L);
     bind_require(L);
     preload(L);
-    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
-        lua_getfield(L, -1, globals[i]);
-        lua_setglobal(L, globals[i]);
-    }
+    lua_pushcfunction(L, bind_main);
+    lua_setfield(L, -2, "main");
+    if (!runtime_of(L)->adopted)
+        own_globals(L);
     lua_pushvalue(L, -1);
-    lua_setglobal(L, "neap");
+    lua_setfield(L, LUA_REGISTRYINDEX, "neap"); /* luaopen_neap looks there */
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "neap");

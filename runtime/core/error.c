@@ -269,6 +269,11 @@ void error_report(lua_State *L, struct tasklet *t, const char *prefix)
     } else {
         lua_pushliteral(L, "");
     }
+    if (t && t == rt->main && rt->adopted) { /* neap.main raises it */
+        atomic_store(&rt->stop, true);
+        lua_settop(L, v - 1);
+        return;
+    }
     if (t && t == rt->main && error_is(L, v, ERROR_DEADLOCK))
         ending_replace_trace(L, v);
     if (t && tasklet_alive(t) && t != rt->main) {

@@ -74,7 +74,8 @@ static int open(lua_State *L)
     return 0;
 }
 
-int runtime_open(struct runtime *rt, const char **why)
+/* All that needs no Lua. False: some of it is missing. */
+static bool prepare(struct runtime *rt, const char **why)
 {
     list_init(&rt->ready);
     list_init(&rt->tasklets);
@@ -92,10 +93,32 @@ int runtime_open(struct runtime *rt, const char **why)
     rt->on_error_ref = rt->clock_ref = LUA_NOREF;
     rt->reactor = reactor_new(&rt->memory, why);
     if (!rt->reactor)
-        return -1;
+        return false;
     *why = "not enough memory";
     rt->read_buffer = memory_new(&rt->memory, READ_BUFFER);
-    if (rt->read_buffer && timer_open(rt) == 0)
+    return rt->read_buffer && timer_open(rt) == 0;
+}
+
+/* Gives back what prepare and the work since have taken. */
+static void release(struct runtime *rt)
+{
+    if (!rt->reactor)
+        return;
+    if (rt->close_net)
+        rt->close_net(rt);
+    rt->L = NULL;
+    trace_free(rt);
+    memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
+    memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
+    timer_close(rt);
+    slots_free(&rt->slots, &rt->memory);
+    reactor_free(rt->reactor);
+    rt->reactor = NULL;
+}
+
+int runtime_open(struct runtime *rt, const char **why)
+{
+    if (prepare(rt, why))
         rt->L = lua_newstate(lua_memory, &rt->memory);
     if (rt->L) {
         *thread_word(rt->L) = (uintptr_t)rt;
@@ -107,6 +130,21 @@ int runtime_open(struct runtime *rt, const char **why)
     return -1;
 }
 
+int runtime_adopt(struct runtime *rt, lua_State *L, const char **why)
+{
+    rt->adopted = true;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    rt->L = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    if (!prepare(rt, why)) {
+        release(rt);
+        return -1;
+    }
+    *thread_word(rt->L) = *thread_word(L) = (uintptr_t)rt; /* new threads copy the first */
+    open(L);
+    return 0;
+}
+
 void runtime_close(struct runtime *rt)
 {
     rt->closing = true;
@@ -116,15 +154,16 @@ void runtime_close(struct runtime *rt)
     tracer_close(rt);
     if (rt->L)
         lua_close(rt->L);
-    if (rt->close_net)
-        rt->close_net(rt);
-    rt->L = NULL;
-    trace_free(rt);
-    memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
-    memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
-    timer_close(rt);
-    slots_free(&rt->slots, &rt->memory);
-    reactor_free(rt->reactor);
+    release(rt);
+}
+
+void runtime_leave(struct runtime *rt)
+{
+    rt->closing = true;
+    if (!list_empty(&rt->tasklets))
+        return; /* os.exit was called in one: the process ends */
+    release(rt);
+    memory_close(&rt->memory);
 }
 
 static int report(lua_State *L)

@@ -51,6 +51,7 @@ struct runtime {
     struct memory memory;
     struct reactor *reactor;
     bool closing; /* being torn down: nothing new may start */
+    bool adopted; /* in a Lua state that others made and close */
 
     /* scheduler: sched.c */
     struct list ready; /* tasklets to run, in order */
@@ -205,8 +206,16 @@ static inline void *object_check(lua_State *L, int i, enum object_kind kind)
 ** set. 0, or -1 with *why a constant text and nothing left behind. */
 int runtime_open(struct runtime *rt, const char **why);
 
+/* The same in the Lua state of L, which others made and close; *rt is zeroed, and stays
+** until that has happened. Coroutines that exist already get their word when our
+** coroutine functions meet them (bind/coroutine.c). 0, or -1 with *why. [E] */
+int runtime_adopt(struct runtime *rt, lua_State *L, const char **why);
+
 /* Kills every tasklet, newest first, closes the Lua state and the reactor. */
 void runtime_close(struct runtime *rt);
+
+/* An adopting one's: its Lua state is being closed. */
+void runtime_leave(struct runtime *rt);
 
 /* Calls f(L, ud) on the main state, protected, as reactor code: for whatever may
 ** raise outside of a tasklet. LUA_OK, or the status with the error reported. */

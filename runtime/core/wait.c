@@ -80,6 +80,7 @@ struct tasklet *wait_refuse(lua_State *L)
         error_raise(L, ERROR_TASKLET_EXIT, NULL);
     if (rt->reactor_code || !rt->current)
         luaL_error(L, rt->reactor_code ? "Cannot block in reactor task"
+                      : rt->adopted    ? "cannot wait here; use neap.main"
                                        : "cannot wait here; use neap_spawn");
     if (wait_possible(L)) {
         if (rt->current->thrown)
