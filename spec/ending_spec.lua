@@ -326,6 +326,45 @@ describe("a deadlock of main", function()
     end)
 end)
 
+describe("a traceback", function()
+    it("ends with who waits for the tasklet: by join, select, or for its deferred", function()
+        local t, last = spawn(function() channel():receive() end), nil
+        local function waits(name, f)
+            last = spawn(f)
+            last.name = name
+        end
+        waits("joiner", function() t:join() end)
+        waits("chooser", function() neap.select { channel(), t } end)
+        local inner
+        waits("bridge", function()
+            neap.pcall(blocking_tasklet(function()
+                inner = neap.getcurrent()
+                channel():receive()
+            end))
+        end)
+        schedule() schedule()
+        assert.matches("\nspawned at [^\n]+\nwaited for by tasklet %d+ %(joiner%)\n"
+            .. "waited for by tasklet %d+ %(chooser%)$", t:traceback())
+        assert.matches("\nspawned [^\n]+\nwaited for by tasklet %d+ %(bridge%)$",
+            inner:traceback())
+        assert.is_nil(last:traceback():find("waited for", 1, true))
+        inner:kill()
+        t:kill()
+        schedule()
+    end)
+
+    it("names a few of many", function()
+        local t = spawn(function() channel():receive() end)
+        for _ = 1, 20 do spawn(function() t:join() end) end
+        schedule()
+        local text = t:traceback()
+        assert.equal(5, count(text, "waited for by"))
+        assert.matches(", and 15 more$", text)
+        t:kill()
+        schedule()
+    end)
+end)
+
 describe("the report of a deadlock", function()
     it("shows the first twenty, a new place too, and counts the rest by place", function()
         local status, output, name = run [[

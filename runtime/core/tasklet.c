@@ -1,9 +1,11 @@
 #include "core/tasklet.h"
 
+#include "core/chain.h"
 #include "core/deadline.h"
 #include "core/deferred.h"
 #include "core/interrupt.h"
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/slice.h"
 #include "core/threads.h"
 #include "core/tracer.h"
@@ -16,6 +18,8 @@ enum { ROOT_SELF = 1, ROOT_SITE, ROOT_HANDLER, ROOT_RESULTS };
 
 /* lua_resetthread needs a thread whose stack is at hand; nested resumes end before 200. */
 enum { MAX_CHAIN = 256 };
+
+enum { SHOWN_WAITERS = 5 }; /* in a traceback */
 
 static_assert(sizeof(struct tasklet) + 32 <= 144, "a parked tasklet stays small");
 
@@ -714,11 +718,58 @@ bool tasklet_place(struct tasklet *t, lua_Debug *ar)
     return false;
 }
 
+static bool stands_in(const struct wait_queue *q, const struct list *link)
+{
+    const struct list *node;
+    list_each(node, &q->waiters) if (node == link) return true;
+    return false;
+}
+
+/* Appends the tasklets that wait in q to the text on the top, the first few by name. */
+static void append_waiters(lua_State *L, const struct wait_queue *q)
+{
+    struct list *shown[SHOWN_WAITERS], *node;
+    int n = 0, text = lua_gettop(L);
+    list_each(node, &q->waiters) if (n++ < SHOWN_WAITERS) shown[n - 1] = node;
+    for (int i = 0; i < n && i < SHOWN_WAITERS; i++) {
+        if (!stands_in(q, shown[i])) /* a finalizer has taken it out */
+            continue;
+        tasklet_push_title(L, select_owner(container_of(shown[i], struct tasklet, link)));
+        lua_pushfstring(L, "%s\nwaited for by %s", lua_tostring(L, text), lua_tostring(L, -1));
+        lua_replace(L, text);
+        lua_settop(L, text);
+    }
+    if (n > SHOWN_WAITERS) {
+        lua_pushfstring(L, "%s, and %d more", lua_tostring(L, text), n - SHOWN_WAITERS);
+        lua_replace(L, text);
+    }
+}
+
+/* The same for who waits for the deferred that stands for t. */
+static void append_bridge(lua_State *L, struct tasklet *t)
+{
+    int text = lua_gettop(L);
+    tasklet_push(L, t);
+    tasklet_get(L, -1, SIDE_DEFERRED);
+    struct deferred *d = object_test(L, -1, OBJECT_DEFERRED);
+    for (uint32_t n = d ? d->head : 0; d && n < d->tail; n++) {
+        if (chain_get(L, d, text + 2, n) == LINK_WAITERS) {
+            struct waiters *w = lua_touserdata(L, -1);
+            lua_pushvalue(L, text);
+            append_waiters(L, &w->queue);
+            lua_replace(L, text);
+        }
+        lua_settop(L, text + 2);
+    }
+    lua_settop(L, text);
+}
+
 void tasklet_push_traceback(lua_State *L, struct tasklet *t)
 {
     lua_State *chain[MAX_CHAIN];
     luaL_Buffer b;
     int n = t->started ? chain_of(t, chain) : 0;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
     luaL_buffinit(L, &b);
     for (int i = n; i-- > 0;) {
         if (!lua_checkstack(chain[i], 10))
@@ -732,4 +783,8 @@ void tasklet_push_traceback(lua_State *L, struct tasklet *t)
     tasklet_push_site(L, t);
     luaL_addvalue(&b);
     luaL_pushresult(&b);
+    if (t->side) {
+        append_waiters(L, &t->side->joiners);
+        append_bridge(L, t);
+    }
 }
