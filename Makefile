@@ -196,4 +196,4 @@ clean:
 .PHONY: deps-run deps-test deps-lint headers always
 .DELETE_ON_ERROR:
 
--include $(wildcard build/*/*/*/*.d)
+-include spec/lua_tests.mk $(wildcard build/*/*/*/*.d)

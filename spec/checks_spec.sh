@@ -69,4 +69,17 @@ for kind in archive shared; do
     expect bad "$kind: a name beside neap_*" $kind "$(cat sound.c) void helper(void) {}"
     expect bad "$kind: nothing public" $kind 'static int n;'
 done
+
+# A program that passes the files in which its own name stands.
+program() { printf '#!/bin/sh\ngrep -q %s "$3"\n' "$1" >"$1" && chmod +x "$1"; }
+lua_tests() { sh "$here/lua_tests.sh" tests "$dir/stock" ./neap; }
+
+program stock && program neap && mkdir tests
+echo 'stock neap' >tests/all.lua
+echo 'neap' >tests/a.lua
+expect ok 'what stock Lua does not pass' lua_tests
+echo 'stock' >tests/b.lua
+expect bad 'what only stock Lua passes' lua_tests
+rm tests/b.lua && echo >tests/all.lua
+expect bad 'nothing passes under stock Lua' lua_tests
 exit $failed
