@@ -389,8 +389,32 @@ describe("the program, an error that nobody handles:", function()
             spawn(print, "still there")
         ]]
         assert.equal(1, status)
-        assert.matches("^neap: %(error object", output)
+        assert.matches("^neap: %(error object whose __tostring fails: [^\n]+: no%)\n", output)
         assert.matches("still there\n", output)
+        output = select(2, run [[
+            spawn(error, setmetatable({}, { __tostring = function() sleep(0) end }))
+        ]])
+        assert.matches("^neap: [^\n]+ fails: [^\n]+: Cannot block in reactor task%)\n", output)
+        output = select(2, run [[
+            error(setmetatable({}, { __tostring = function() return 5 end }))
+        ]])
+        assert.matches("^neap: %(error object is a table value%)\n", output) -- as in lua
+    end)
+
+    it("overflows of the stack, an error in the handler: as in lua", function()
+        for script, expected in pairs {
+            ["local function f() return 1 + f() end f()"] = ":1: stack overflow\nstack traceback:",
+            ["local t = setmetatable({}, { __index = function(t, k) return t[k] end }) t(t.x)"] =
+                ":1: C stack overflow\nstack traceback:",
+            ["string.rep('x', 1 << 40)"] = "resulting string too large\nstack traceback:",
+            ["error((select(2, xpcall(error, error))), 0)"] = "neap: error in error handling\n",
+        } do
+            for _, form in ipairs { "%s", "spawn(function() %s end)" } do
+                local status, output = run(form:format(script))
+                assert.equal(1, status)
+                assert.equal(1, count(output, expected), output)
+            end
+        end
     end)
 
     it("one raised in the cleanup of a kill", function()

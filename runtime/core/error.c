@@ -204,10 +204,9 @@ int error_handler_at_root(lua_State *L)
 /* message(value): as `lua` words an error. */
 static int push_message(lua_State *L)
 {
-    if (lua_type(L, 1) == LUA_TSTRING || luaL_getmetafield(L, 1, "__tostring") != LUA_TNIL ||
-        lua_type(L, 1) == LUA_TNUMBER)
-        luaL_tolstring(L, 1, NULL);
-    else
+    if (lua_isstring(L, 1))
+        lua_tostring(L, 1);
+    else if (!luaL_callmeta(L, 1, "__tostring") || lua_type(L, -1) != LUA_TSTRING)
         lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
     return 1;
 }
@@ -228,8 +227,11 @@ static void to_message(lua_State *L)
     lua_insert(L, -2);
     struct runtime *rt = runtime_of(L);
     rt->reactor_code++;
-    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
-        lua_pushfstring(L, "(error object whose __tostring fails)"), lua_remove(L, -2);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        const char *why = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "no text";
+        lua_pushfstring(L, "(error object whose __tostring fails: %s)", why);
+        lua_remove(L, -2);
+    }
     rt->reactor_code--;
 }
 

@@ -1,49 +1,24 @@
 #include "core/trace.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
-enum { MAX_FRAMES = 22, TEXT = 4096 };
+/* Frames kept of one coroutine, and of all. */
+enum { MAX_FRAMES = 22, MAX_ALL = 66, NAME = 32 };
+
+struct frame {
+    char source[LUA_IDSIZE], name[NAME];
+    const char *kind; /* of the name: a constant text of Lua's; "" if there is none */
+    int line, function_line;
+    char what;           /* 'm'ain chunk, 'C', 'L'ua */
+    bool tail_call, cut; /* cut: its coroutine had more */
+    bool outermost;      /* the last of its coroutine */
+};
 
 struct trace {
     lua_State *into; /* the thread that the error was passed on to */
-    size_t length;
-    char text[TEXT];
+    int count;
+    struct frame frames[MAX_ALL];
 };
-
-/* What does not fit is left out whole. */
-static void add(struct trace *tr, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void add(struct trace *tr, const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    size_t room = TEXT - tr->length;
-    int n = vsnprintf(tr->text + tr->length, room, format, ap);
-    if (n > 0 && (size_t)n < room)
-        tr->length += (size_t)n;
-    va_end(ap);
-}
-
-static void add_frame(struct trace *tr, const lua_Debug *ar)
-{
-    add(tr, "\n\t%s:", ar->short_src);
-    if (ar->currentline > 0)
-        add(tr, "%d:", ar->currentline);
-    const char *kind = strcmp(ar->namewhat, "global") == 0 ? "function" : ar->namewhat;
-    if (*kind)
-        add(tr, " in %s '%s'", kind, ar->name);
-    else if (*ar->what == 'm')
-        add(tr, " in main chunk");
-    else if (*ar->what != 'C')
-        add(tr, " in function <%s:%d>", ar->short_src, ar->linedefined);
-    else
-        add(tr, " in ?");
-    if (ar->istailcall)
-        add(tr, "\n\t(...tail calls...)");
-}
 
 bool trace_is_of(lua_State *L, int i)
 {
@@ -67,6 +42,19 @@ void trace_pass(lua_State *L)
     lua_rawseti(L, LUA_REGISTRYINDEX, rt->trace_ref); /* the key exists: no memory needed */
 }
 
+static void fill(struct frame *f, const lua_Debug *ar)
+{
+    memcpy(f->source, ar->short_src, sizeof f->source);
+    f->name[0] = '\0';
+    strncat(f->name, ar->name ? ar->name : "", sizeof f->name - 1);
+    f->kind = strcmp(ar->namewhat, "global") == 0 ? "function" : ar->namewhat;
+    f->line = ar->currentline;
+    f->function_line = ar->linedefined;
+    f->what = *ar->what;
+    f->tail_call = ar->istailcall;
+    f->cut = f->outermost = false;
+}
+
 void trace_note(lua_State *co)
 {
     struct runtime *rt = runtime_of(co);
@@ -75,24 +63,56 @@ void trace_note(lua_State *co)
         return;
     struct trace *tr = rt->trace;
     if (!trace_is_of(co, -1))
-        tr->length = 0;
-    add(tr, "stack traceback:");
-    for (int level = 0; lua_getstack(co, level, &ar); level++) {
-        if (level == MAX_FRAMES) {
-            add(tr, "\n\t...");
-            break;
-        }
+        tr->count = 0;
+    int level = 0;
+    for (; level < MAX_FRAMES && tr->count < MAX_ALL && lua_getstack(co, level, &ar); level++) {
         lua_getinfo(co, "Slnt", &ar);
-        add_frame(tr, &ar);
+        fill(&tr->frames[tr->count++], &ar);
     }
-    add(tr, "\nin the coroutine resumed by\n");
+    if (tr->count > 0) {
+        struct frame *last = &tr->frames[tr->count - 1];
+        last->cut |= lua_getstack(co, level, &ar);
+        last->outermost = true;
+    }
     trace_pass(co);
+}
+
+/* Adds a line about it, as luaL_traceback has them. */
+static void add_frame(lua_State *L, luaL_Buffer *b, const struct frame *f)
+{
+    if (f->line > 0)
+        lua_pushfstring(L, "\n\t%s:%d: in ", f->source, f->line);
+    else
+        lua_pushfstring(L, "\n\t%s: in ", f->source);
+    luaL_addvalue(b);
+    if (*f->kind)
+        lua_pushfstring(L, "%s '%s'", f->kind, f->name);
+    else if (f->what == 'm')
+        lua_pushliteral(L, "main chunk");
+    else if (f->what != 'C')
+        lua_pushfstring(L, "function <%s:%d>", f->source, f->function_line);
+    else
+        lua_pushliteral(L, "?");
+    luaL_addvalue(b);
+    if (f->tail_call)
+        luaL_addstring(b, "\n\t(...tail calls...)");
+    if (f->cut)
+        luaL_addstring(b, "\n\t...");
 }
 
 void trace_push(lua_State *L)
 {
     const struct trace *tr = runtime_of(L)->trace;
-    lua_pushlstring(L, tr->text, tr->length);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (int i = 0; i < tr->count; i++) {
+        if (i == 0 || tr->frames[i - 1].outermost)
+            luaL_addstring(&b, "stack traceback:");
+        add_frame(L, &b, &tr->frames[i]);
+        if (tr->frames[i].outermost)
+            luaL_addstring(&b, "\nin the coroutine resumed by\n");
+    }
+    luaL_pushresult(&b);
 }
 
 void trace_free(struct runtime *rt)
