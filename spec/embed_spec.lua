@@ -9,6 +9,7 @@ local programs = {
     ["embed/errors"] = "^$",
     ["embed/two"] = "^$",
     ["embed/teardown"] = "^$",
+    ["embed/callbacks"] = "^done\n$",
     ["embed/memory"] = "^%d%d%d+\n$",
     ["base/base_test"] = "^$",
 }

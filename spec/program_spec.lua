@@ -175,6 +175,9 @@ describe("side by side with lua", function()
         if not lua then return end
         alike("", nil, "#!/a line for the kernel\nprint(...)")
         alike("- a b", nil, "print(...) print(#arg, arg[0], arg[1])")
+        alike("-e 'arg[1], arg[3] = 100, true' - a b", nil, "print(...)")
+        local _, _, why = run({ "-e", "arg = 1", "-" }, "")
+        assert.matches("^neap: 'arg' is not a table\n", why)
         local status, _, err = run({}, "error 'there'")
         assert.equal(1, status) -- not so in lua, where it is 0
         assert.matches("^neap: stdin:1: there\n", err)

@@ -775,3 +775,37 @@ describe("a coroutine in the middle of a wait", function()
         assert.is_false(t.alive)
     end)
 end)
+
+describe("print and tostring", function()
+    it("say what Lua's say", function()
+        local program = require "spec.support.program"
+        local _, output = program.run [[
+            print()
+            local seven = setmetatable({}, { __tostring = function() return 7 end })
+            print(nil, true, 1, 1.5, "x", seven)
+            print((tostring(setmetatable({}, { __name = "Named" })):gsub("0x%x+", "PLACE")))
+            for _, wrong in ipairs { print, tostring } do
+                print(pcall(wrong, setmetatable({}, { __tostring = function() return {} end })))
+            end
+            print(pcall(tostring))
+            print(type(tostring(seven)))
+        ]]
+        assert.equal("\nnil\ttrue\t1\t1.5\tx\t7\nNamed: PLACE\n"
+            .. ("false\t'__tostring' must return a string\n"):rep(2)
+            .. "false\tbad argument #1 to 'tostring' (value expected)\nstring\n", output)
+    end)
+
+    it("a line is written when all of it is known", function()
+        local program = require "spec.support.program"
+        local _, output = program.run [[
+            local slow = setmetatable({}, { __tostring = function()
+                schedule()
+                return "slow"
+            end })
+            spawn(print, "others")
+            print("a", slow, slow, "b")
+            print(select("#", table.unpack({}, 1, 250)), select(-1, table.unpack({}, 1, 249), slow))
+        ]]
+        assert.equal("others\na\tslow\tslow\tb\n250\tslow\n", output)
+    end)
+end)

@@ -227,11 +227,14 @@ static int push_script(lua_State *L, const struct program *p)
         name = NULL;
     if (luaL_loadfilex(L, name, "t") != LUA_OK)
         lua_error(L);
-    int n = p->argc - p->script - 1;
-    luaL_checkstack(L, n > 0 ? n : 0, "too many arguments to script");
+    if (lua_getglobal(L, "arg") != LUA_TTABLE) /* an option's code may have changed it */
+        luaL_error(L, "'arg' is not a table");
+    int n = (int)luaL_len(L, -1);
+    luaL_checkstack(L, n + 1, "too many arguments to script");
     for (int i = 1; i <= n; i++)
-        lua_pushstring(L, p->argv[p->script + i]);
-    return n > 0 ? n : 0;
+        lua_rawgeti(L, -i, i);
+    lua_remove(L, -(n + 1));
+    return n;
 }
 
 /* Runs LUA_INIT (step 0), the options in their order, the script (the last step). It
