@@ -74,6 +74,7 @@ static void end(lua_State *L, struct load *l, int error)
 static int leave(lua_State *L)
 {
     lua_settop(L, 2);
+    failure_unwrap(L); /* under the library's own pcalls an error is one */
     bool unfinished = lua_isnil(L, 2) || error_unwinds(L, 2);
     end(L, lua_touserdata(L, 1), unfinished ? 0 : 2);
     return 0;
