@@ -495,6 +495,25 @@ describe("cancel", function()
         assert.is_true(d.called)
     end)
 
+    it("by a waiter out of time that is killed for good before it goes on", function()
+        local clock, cancelled = neap.clock(), 0
+        local old = neap.use_clock(clock)
+        local _ <close> = setmetatable({}, { __close = function() neap.use_clock(old) end })
+        local d = deferred(function() cancelled = cancelled + 1 end)
+        local late
+        local killer = spawn(function()
+            sleep(1)
+            assert.is_nil(late.waiting_on)
+            late:kill { hard = true }
+            assert.equal(1, cancelled)
+        end)
+        late = spawn(function() d:wait(1) end)
+        schedule()
+        clock:advance(1)
+        assert.is_true(killer:join())
+        assert.same({ false, 1 }, { late.alive, cancelled })
+    end)
+
     it("nobody takes CancelledError: not reported", function()
         unhandled(function(errors)
             deferred():cancel()

@@ -60,7 +60,11 @@ local ends = {
         t:kill(true)
         t:kill()
     end },
-    hard = { exit, function(t) t:kill { hard = true } end },
+    hard = { exit, function(t) t:kill { hard = true } end, hard = true },
+    pending_and_hard = { exit, function(t)
+        t:kill(true)
+        t:kill { hard = true }
+    end, hard = true },
     kill_group = { exit, function(t)
         t.group = t
         assert.equal(1, neap.kill_group(t))
@@ -133,7 +137,7 @@ local function cell(make, place, how, name)
     assert.is_true(got[1], name)
     got = table.pack(table.unpack(got, 2, got.n))
     local want = expected(how, w)
-    if place == "close_of_an_error" and want[1] == false and how[2] ~= ends.hard[2] then
+    if place == "close_of_an_error" and want[1] == false and not how.hard then
         want = table.pack(false, places.ended)
     end
     if got[1] and want.n > got.n then -- `nil, "timeout"` is all that is said of the world's

@@ -1,10 +1,14 @@
--- A small model of tasklets and channels in plain Lua, for model_spec: what API.md's calls
--- do, said with lists and nothing else. A tasklet is a coroutine, a wait a set of entries in
--- queues; who is taken out of one queue is taken out of all.
+-- A small model of tasklets, channels and deferreds in plain Lua, for model_spec: what API.md's
+-- calls do, said with lists and nothing else. A tasklet is a coroutine, a wait a set of entries
+-- in queues; who is taken out of one queue is taken out of all.
 
 local model = {}
 
 local closed_text = "Send/receive operation on a closed channel"
+
+local Failure = { __tostring = function(f) return tostring(f.value) end }
+
+local function unpack(list) return table.unpack(list, 1, list.n) end
 
 local function take(list, item)
     for i, v in ipairs(list) do
@@ -17,69 +21,100 @@ end
 ---@return table api the calls, tasklets and channels being named by numbers
 function model.new(unhandled)
     local api = { exit = setmetatable({}, { __tostring = function() return "TaskletExit" end }) }
-    local tasks, channels, alive = {}, {}, {} -- alive: in the order in which they came to life
-    local ready, runners, timers = {}, {}, {}
-    local current
+    local tasks, channels, deferreds = {}, {}, {}
+    local alive, ready, held, runners, timers = {}, {}, {}, {}, {} -- alive: the oldest first
+    local current, cutting
 
     -- ---- the queue ----
 
     local function append(t)
         t.state = "ready"
-        ready[#ready + 1] = t
+        table.insert(t.held and held or ready, t)
     end
 
     local function prepend(t)
         t.state = "ready"
-        table.insert(ready, 1, t)
+        if t.held then
+            table.insert(held, t)
+        else
+            table.insert(ready, 1, t)
+        end
     end
+
+    local function dequeue(t) return take(ready, t) or take(held, t) end
+
+    local abandon
 
     -- Lets the others run; what it was woken with, or the error that was put into it.
     local function suspend()
         coroutine.yield()
         local t = current
-        local thrown, got = t.thrown, t.got
-        t.thrown, t.got = nil, nil
+        local thrown, got, left = t.thrown, t.got, t.left
+        t.thrown, t.got, t.left = nil, nil, nil
+        for _, d in ipairs(left or {}) do abandon(d) end
         if thrown then error(thrown.value, 0) end
-        if got then return table.unpack(got, 1, got.n) end
+        if got then return unpack(got) end
     end
 
     -- ---- waits ----
 
-    local function leave(t)
-        for _, entry in ipairs(t.entries or {}) do take(entry.queue, entry) end
+    local function leave(t, served)
+        for _, entry in ipairs(t.entries or {}) do
+            take(entry.queue, entry)
+            if entry.link and entry ~= served then entry.link.left = true end
+        end
         take(timers, t)
-        t.entries, t.timeout = nil, nil
+        t.entries, t.timeout, t.remainder = nil, nil, nil
+    end
+
+    -- Its wait ends unserved: the deferreds hear of it when it goes on.
+    local function give_up(t)
+        if t.entries then
+            t.left = {}
+            for _, entry in ipairs(t.entries) do table.insert(t.left, entry.deferred) end
+        end
+        leave(t)
+    end
+
+    local function start_time(t, timeout)
+        t.timeout = timeout
+        if t.held then
+            t.remainder = timeout
+        elseif timeout then
+            table.insert(timers, t)
+        end
     end
 
     local function wait(entries, timeout)
         local t = current
-        t.state, t.entries, t.timeout = "blocked", entries, timeout
+        t.state, t.entries = "blocked", entries
         for _, entry in ipairs(entries) do
             entry.task = t
             table.insert(entry.queue, entry)
         end
-        if timeout then table.insert(timers, t) end
+        start_time(t, timeout)
         return suspend()
     end
 
     -- The entry is served: its tasklet has these values (after the index, in a select).
     local function serve(entry, put, ...)
         local t = entry.task
-        leave(t)
+        leave(t, entry)
         t.got = entry.index and table.pack(entry.index, ...) or table.pack(...)
         put(t)
     end
 
     local function serve_error(entry, put, err)
-        leave(entry.task)
+        leave(entry.task, entry)
         entry.task.thrown = { value = err }
         put(entry.task)
     end
 
     -- ---- life ----
 
-    local function finish(t, ok, value)
-        t.state, t.ok, t.outcome, t.thrown = "dead", ok, value, nil
+    local function finish(t, ok, ...)
+        local value = ...
+        t.state, t.ok, t.outcome, t.thrown, t.held = "dead", ok, table.pack(...), nil, nil
         take(alive, t)
         local handled = ok or value == api.exit or #t.joiners > 0
         local runner = runners[#runners]
@@ -90,7 +125,19 @@ function model.new(unhandled)
         elseif not handled then
             unhandled(t.id, value)
         end
-        while t.joiners[1] do serve(t.joiners[1], append, ok, value) end
+        while t.joiners[1] do serve(t.joiners[1], append, ok, ...) end
+    end
+
+    -- Ends t for good, from outside.
+    local function cut(t)
+        give_up(t)
+        dequeue(t)
+        take(runners, t)
+        for _, d in ipairs(t.left or {}) do abandon(d) end
+        cutting = true
+        coroutine.close(t.co)
+        cutting = false
+        finish(t, false, api.exit)
     end
 
     local function body(t)
@@ -104,10 +151,11 @@ function model.new(unhandled)
     -- Runs tasklets until t has ended.
     local function loop(t)
         while t.state ~= "dead" do
-            if #ready == 0 then append(assert(table.remove(runners), "the model is stuck")) end
+            while #ready == 0 do prepend(assert(table.remove(runners), "the model is stuck")) end
             current = table.remove(ready, 1)
             current.state = "running"
             assert(coroutine.resume(current.co, current))
+            if current.cut then cut(current) end
         end
     end
 
@@ -116,7 +164,7 @@ function model.new(unhandled)
     end
 
     local function start(t)
-        t.group = t.group or current and current.group
+        if not t.group and current then t.group, t.held = current.group, current.held end
         t.co = coroutine.create(body)
         alive[#alive + 1] = t
         append(t)
@@ -127,7 +175,7 @@ function model.new(unhandled)
         api.new(0, fn)
         start(tasks[0])
         loop(tasks[0])
-        if not tasks[0].ok then error(tasks[0].outcome, 0) end
+        if not tasks[0].ok then error(tasks[0].outcome[1], 0) end
     end
 
     local function is_alive(t) return t.state ~= "new" and t.state ~= "dead" end
@@ -142,6 +190,7 @@ function model.new(unhandled)
     -- ---- who runs ----
 
     function api.schedule()
+        if cutting then error("Cannot block in reactor task", 0) end
         append(current)
         suspend()
     end
@@ -158,7 +207,7 @@ function model.new(unhandled)
 
     -- Out of the queue, or out of run: then those that run inside it can go on too.
     local function take_out(t)
-        take(ready, t)
+        dequeue(t)
         local inner = {}
         for i, runner in ipairs(runners) do
             if runner == t then inner = table.move(runners, i + 1, #runners, 1, {}) end
@@ -184,7 +233,7 @@ function model.new(unhandled)
         local t = tasks[id]
         if t.state == "blocked" then error("You cannot remove a blocked tasklet.", 0) end
         if t == current then error("The current tasklet cannot be removed.", 0) end
-        if take(ready, t) then t.state = "paused" end
+        if dequeue(t) then t.state = "paused" end
     end
 
     function api.run(id)
@@ -218,8 +267,8 @@ function model.new(unhandled)
 
     local function throw_into(t, err, pending)
         if t == current then error(err, 0) end
-        leave(t)
-        take(ready, t)
+        give_up(t)
+        dequeue(t)
         take(runners, t)
         t.thrown = { value = err }
         if pending then
@@ -240,6 +289,16 @@ function model.new(unhandled)
         throw_into(tasks[id], err, pending)
     end
 
+    function api.kill_hard(id)
+        local t = tasks[id]
+        if t == current then
+            t.cut = true
+            coroutine.yield()
+        elseif is_alive(t) then
+            cut(t)
+        end
+    end
+
     function api.kill_group(group)
         local n = 0
         for i = #alive, 1, -1 do
@@ -253,9 +312,51 @@ function model.new(unhandled)
         return n
     end
 
+    -- ---- groups ----
+
+    local function hold(t)
+        t.remainder = take(timers, t) and t.timeout
+        local was_ready = take(ready, t)
+        t.held = true
+        if was_ready then append(t) end
+    end
+
+    local function go_on(t)
+        if t.remainder then start_time(t, t.remainder) end
+        t.remainder = nil
+    end
+
+    local function release(t)
+        local was_ready = take(held, t)
+        t.held = nil
+        go_on(t)
+        if was_ready then append(t) end
+    end
+
+    ---Those that are ready go to the queue in the order of their wakes.
+    function api.pause_group(group, on)
+        local n = 0
+        for _, t in ipairs(table.move(held, 1, #held, 1, {})) do
+            if not on and t.group == group then release(t) end
+        end
+        for _, t in ipairs(alive) do
+            if t.group == group then
+                n = n + 1
+                if on and not t.held then hold(t) end
+                if not on and t.held then release(t) end
+            end
+        end
+        return n
+    end
+
+    function api.set_group(id, group)
+        if tasks[id].held then release(tasks[id]) end
+        tasks[id].group = group
+    end
+
     function api.join(id, timeout)
         local t = tasks[id]
-        if t.state == "dead" then return t.ok, t.outcome end
+        if t.state == "dead" then return t.ok, unpack(t.outcome) end
         if t == current then error("a tasklet cannot join itself", 0) end
         return wait({ { queue = t.joiners } }, timeout)
     end
@@ -272,15 +373,16 @@ function model.new(unhandled)
             return a.nth < b.nth
         end)
         for _, t in ipairs(due) do
-            local asleep = #t.entries == 0
-            leave(t)
+            local asleep, raises = #t.entries == 0, t.entries.raises
+            give_up(t)
+            t.thrown = raises and { value = "timeout" }
             t.got = not asleep and table.pack(nil, "timeout") or nil
             append(t)
         end
         api.schedule()
     end
 
-    -- ---- channels: entries that send have `value`, or `err` ----
+    -- ---- channels: entries that send have `values`, or `err` ----
 
     function api.channel(c, capacity)
         channels[c] = { queue = {}, buffer = {}, capacity = capacity, preference = -1 }
@@ -291,7 +393,7 @@ function model.new(unhandled)
         return first and (first.sends and #ch.queue or -#ch.queue) or 0
     end
 
-    local function item(value, err) return { sends = true, value = value, err = err } end
+    local function item(values, err) return { sends = true, values = values, err = err } end
 
     -- After a hand-over: true if the caller gives way to its partner.
     local function order(ch, partner_first)
@@ -303,7 +405,7 @@ function model.new(unhandled)
         if sent.err ~= nil then
             serve_error(receiver, put, sent.err)
         else
-            serve(receiver, put, sent.value)
+            serve(receiver, put, unpack(sent.values))
         end
     end
 
@@ -326,12 +428,12 @@ function model.new(unhandled)
         end
     end
 
-    function api.send(c, value) send(c, item(value)) end
+    function api.send(c, ...) send(c, item(table.pack(...))) end
     function api.send_exception(c, err) send(c, item(nil, err)) end
 
     local function unpack_item(sent)
         if sent.err ~= nil then error(sent.err, 0) end
-        return sent.value
+        return unpack(sent.values)
     end
 
     -- What can be had without waiting: the item; whether the caller gives way to the sender.
@@ -366,15 +468,15 @@ function model.new(unhandled)
         return wait({ { queue = ch.queue } }, timeout)
     end
 
-    function api.try_send(c, value)
+    function api.try_send(c, ...)
         local ch = channels[c]
         if balance(ch) < 0 then
-            hand_over(item(value), ch.queue[1], append)
+            hand_over(item(table.pack(...)), ch.queue[1], append)
             return true
         end
         if ch.closing then error(closed_text, 0) end
         if #ch.buffer >= ch.capacity then return false end
-        table.insert(ch.buffer, item(value))
+        table.insert(ch.buffer, item(table.pack(...)))
         return true
     end
 
@@ -400,7 +502,108 @@ function model.new(unhandled)
     function api.open(c) channels[c].closing = nil end
     function api.set(c, name, value) channels[c][name] = value end
 
-    -- ---- select: cases are { receive = c }, { send = c, value = }, { join = id } ----
+    -- ---- deferreds: a chain of callbacks and of places where tasklets wait ----
+
+    ---how: what a cancel calls, or nil
+    function api.deferred(d, how)
+        deferreds[d] = { chain = {}, canceller = how }
+    end
+
+    local function run_chain(d)
+        while d.chain[1] do
+            local link = table.remove(d.chain, 1)
+            local got = d.failed and d.failed.value
+            while link.queue and link.queue[1] do
+                if d.failed then
+                    serve_error(link.queue[1], append, got)
+                else
+                    serve(link.queue[1], append, unpack(d.result))
+                end
+            end
+            if link.f and (link.on == "both" or (link.on == "errback") == (d.failed ~= nil)) then
+                if d.failed then
+                    d.result = table.pack(pcall(link.f, d.failed))
+                else
+                    d.result = table.pack(pcall(link.f, unpack(d.result)))
+                end
+                local ok, first = d.result[1], d.result[2]
+                d.failed = not ok and setmetatable({ value = first }, Failure)
+                    or getmetatable(first) == Failure and first or nil
+                d.result = table.pack(table.unpack(d.result, 2, d.result.n))
+            end
+        end
+    end
+
+    local function settle(d, failed, ...)
+        d.called, d.failed, d.result = true, failed, table.pack(...)
+        run_chain(d)
+    end
+
+    local function fire(d, failed, ...)
+        if d.swallows then
+            d.swallows = nil
+        elseif d.called then
+            error("the deferred has already been called", 0)
+        else
+            settle(d, failed, ...)
+        end
+    end
+
+    function api.callback(d, ...) fire(deferreds[d], nil, ...) end
+    function api.errback(d, err)
+        fire(deferreds[d], setmetatable({ value = err }, Failure))
+    end
+
+    ---on: "callback", "errback" or "both"
+    function api.add(d, on, f)
+        table.insert(deferreds[d].chain, { on = on, f = f })
+        if deferreds[d].called then run_chain(deferreds[d]) end
+    end
+
+    local function cancel(d)
+        if d.called then return end
+        d.swallows = not d.canceller
+        if d.canceller then
+            d.canceller(function(...) fire(d, nil, ...) end)
+        end
+        if not d.called then settle(d, setmetatable({ value = "cancelled" }, Failure)) end
+    end
+
+    function api.cancel(d) cancel(deferreds[d]) end
+
+    -- The last to leave it unserved cancels it; an error of the canceller is the reactor's.
+    function abandon(d)
+        local left
+        for _, link in ipairs(d.chain) do
+            if link.queue and link.queue[1] then return end
+            left = left or link.left
+        end
+        if left then pcall(cancel, d) end
+    end
+
+    -- What a tasklet waits on; index: its case in a select.
+    local function place_in(d, index)
+        local last = d.chain[#d.chain]
+        if not (last and last.queue) then
+            last = { queue = {} }
+            table.insert(d.chain, last)
+        end
+        return { deferred = d, link = last, queue = last.queue, index = index }
+    end
+
+    local function result_of(d)
+        if d.failed then error(d.failed.value, 0) end
+        return unpack(d.result)
+    end
+
+    function api.wait(d, timeout)
+        d = deferreds[d]
+        if d.called then return result_of(d) end
+        return wait({ place_in(d), raises = true }, timeout)
+    end
+
+    -- ---- select: cases are { receive = c }, { send = c, values = }, { join = id }, or
+    -- { deferred = d } ----
 
     local function do_now(case)
         if case.receive then
@@ -409,11 +612,24 @@ function model.new(unhandled)
             if sent then return true, unpack_item(sent) end
             if ch.closing then return true, nil, "closed" end
         elseif case.send then
-            return api.try_send(case.send, case.value)
+            return api.try_send(case.send, unpack(case.values))
+        elseif case.deferred then
+            if deferreds[case.deferred].called then
+                return true, result_of(deferreds[case.deferred])
+            end
         elseif tasks[case.join].state == "dead" then
-            return true, tasks[case.join].ok, tasks[case.join].outcome
+            return true, tasks[case.join].ok, unpack(tasks[case.join].outcome)
         end
         return false
+    end
+
+    local function entry_of(case, index)
+        if case.deferred then return place_in(deferreds[case.deferred], index) end
+        local entry = case.send and item(case.values) or {}
+        local c = case.send or case.receive
+        entry.index = index
+        entry.queue = c and channels[c].queue or tasks[case.join].joiners
+        return entry
     end
 
     function api.select(cases, timeout)
@@ -423,19 +639,18 @@ function model.new(unhandled)
         end
         if timeout == 0 then return nil, "timeout" end
         local entries, direction = {}, {}
+        for i, case in ipairs(cases) do entries[i] = entry_of(case, i) end
         for i, case in ipairs(cases) do
             local c = case.receive or case.send
-            local entry = case.send and item(case.value) or {}
-            entry.index = i
-            entry.queue = c and channels[c].queue or tasks[case.join].joiners
             if c then
                 local way = direction[c] or balance(channels[c])
                 if case.send and way < 0 or case.receive and way > 0 then
                     error("select: both directions of one channel", 0)
                 end
                 direction[c] = case.send and 1 or -1
+            elseif case.deferred then
+                entries[i].link.left = true -- it joins, and leaves sooner or later
             end
-            entries[i] = entry
         end
         return wait(entries, timeout)
     end
@@ -456,6 +671,8 @@ function model.new(unhandled)
         return is_alive(t), t.state == "paused", is_alive(t) and t.state ~= "paused",
             t.state == "blocked"
     end
+
+    function api.look_at_deferred(d) return deferreds[d].called or false end
 
     function api.runnable() return #ready + 1 end
 

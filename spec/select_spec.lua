@@ -271,6 +271,26 @@ describe("select waits", function()
         assert.same({ 0, 0 }, { a.balance, b.balance })
     end)
 
+    it("served with an error, or killed then: a deferred that lost is left as it was", function()
+        for _, serve in ipairs {
+            function(one) one.deferred:errback "an error" end,
+            function(one) one.channel:send_exception "an error" end,
+            function(one)
+                one.deferred:callback()
+                one.tasklet:kill(true)
+            end,
+        } do
+            local cancelled = false
+            local loser = deferred(function() cancelled = true end)
+            local one = { deferred = deferred(), channel = channel() }
+            one.tasklet = spawn(pcall, neap.select, { loser, one.deferred, one.channel })
+            schedule()
+            serve(one)
+            one.tasklet:join()
+            assert.same({ false, false }, { cancelled, loser.called })
+        end
+    end)
+
     it("the same channel twice counts twice, and is served once", function()
         local ch = channel()
         local got = selecting { ch, ch }

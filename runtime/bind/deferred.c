@@ -154,8 +154,10 @@ static int waited(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
     struct tasklet *t = runtime_of(L)->current;
-    if (t->wake != WAKE_SERVED)
+    if (t->left) {
+        t->left = LEFT_NOTHING;
         deferred_abandon(L, 1);
+    }
     if (wait_result(L) == WAKE_TIMEOUT)
         return error_raise(L, ERROR_TIMEOUT, "timeout");
     return lua_gettop(L) - (int)ctx;

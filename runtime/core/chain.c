@@ -10,17 +10,8 @@ static void waiter_left(struct wait_queue *q)
     container_of(q, struct waiters, queue)->left = true;
 }
 
-/* The deferred is at index 1 of the frame that waits. */
-static void waiter_abandoned(lua_State *L, struct tasklet *t)
-{
-    lua_pushvalue(t->leaf, 1);
-    lua_xmove(t->leaf, L, 1);
-    deferred_abandon(L, lua_gettop(L));
-    lua_pop(L, 1);
-}
-
 static const struct wait_class wait_class = {
-    .what = "deferred", .left = waiter_left, .abandoned = waiter_abandoned};
+    .what = "deferred", .leaves = LEFT_DEFERRED, .left = waiter_left};
 
 /* Where the table has the value of the n-th link; its kind follows. */
 static lua_Integer slot(uint32_t n)

@@ -50,12 +50,9 @@ static void left(struct wait_queue *q)
     withdraw(container_of(q, struct select, queue), NULL);
 }
 
-static void abandoned(lua_State *L, struct tasklet *t);
-
-static const struct wait_class inside = {
-    .what = "select", .left = left, .abandoned = abandoned};
+static const struct wait_class inside = {.what = "select", .leaves = LEFT_SELECT, .left = left};
 static const struct wait_class outside = {
-    .what = "select", .outside = true, .left = left, .abandoned = abandoned};
+    .what = "select", .outside = true, .leaves = LEFT_SELECT, .left = left};
 
 struct tasklet *select_owner(struct tasklet *t)
 {
@@ -206,7 +203,7 @@ static void leave_deferreds(lua_State *L, struct select *s)
     }
 }
 
-static void abandoned(lua_State *L, struct tasklet *t)
+void select_abandon(lua_State *L, struct tasklet *t)
 {
     lua_pushvalue(t->leaf, SELECT_CASES);
     lua_xmove(t->leaf, L, 1);
@@ -219,7 +216,8 @@ static int selected(lua_State *L, int status, lua_KContext ctx)
     (void)status, (void)ctx;
     struct select *s = lua_touserdata(L, SELECT_SELF);
     struct tasklet *t = runtime_of(L)->current;
-    if (t->wake != WAKE_SERVED && t->wake != WAKE_CLOSED) {
+    if (t->left) { /* if a case was served, the others are left as they were */
+        t->left = LEFT_NOTHING;
         lua_pushvalue(L, SELECT_CASES);
         leave_deferreds(L, s);
         lua_pop(L, 1);

@@ -103,6 +103,7 @@ static void bind(lua_State *L, int self, int nargs, int line)
     t->place = th.place;
     t->line = line;
     t->started = t->exposed = t->cut = t->thrown = t->doomed = t->late = false;
+    t->left = LEFT_NOTHING;
     t->wake = WAKE_SERVED;
     t->state = TASKLET_PAUSED;
     list_push_back(&rt->tasklets, &t->all);
@@ -393,20 +394,14 @@ static void detach(struct runtime *rt, struct tasklet *t)
         list_remove(&t->link);
 }
 
-struct cutting {
-    struct tasklet *tasklet;
-    const struct wait_class *wait; /* the one that it was in, or NULL */
-};
-
 static int cut(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    struct cutting *c = lua_touserdata(L, 1);
-    struct tasklet *t = c->tasklet;
+    struct tasklet *t = lua_touserdata(L, 1);
     lua_State *chain[MAX_CHAIN];
     tasklet_push(L, t); /* its thread lets go of it below */
-    if (c->wait && c->wait->abandoned && !rt->closing)
-        c->wait->abandoned(L, t);
+    if (!rt->closing)
+        wait_abandon(L, t);
     int n = chain_of(t, chain);
     t->thread = t->leaf = NULL;
     while (n-- > 0) {
@@ -427,7 +422,6 @@ static int cut(lua_State *L)
 
 void tasklet_cut(struct runtime *rt, struct tasklet *t)
 {
-    struct cutting c = {t, t->on ? t->on->class : NULL};
     detach(rt, t);
     if (rt->cut_net && !rt->closing)
         rt->cut_net(rt, t);
@@ -437,7 +431,7 @@ void tasklet_cut(struct runtime *rt, struct tasklet *t)
     mark_dead(rt, t, false); /* from here on it may be collected */
     if (main)
         rt->main = t; /* until its end has been told */
-    int status = runtime_enter(rt, cut, &c);
+    int status = runtime_enter(rt, cut, t);
     if (main)
         rt->main = NULL;
     release(rt, th, keep && status == LUA_OK, status);

@@ -39,8 +39,9 @@ struct tasklet {
     bool thrown : 1; /* then: SIDE_THROWN is to be raised in it */
     bool held : 1;   /* its group is paused */
     bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
-    bool doomed : 1; /* killed hard where it could not be left: whatever it does raises */
-    bool late : 1;   /* what was thrown came while it ran: it is raised where it next waits */
+    bool doomed : 1;  /* killed hard where it could not be left: whatever it does raises */
+    bool late : 1;    /* what was thrown came while it ran: it is raised where it next waits */
+    uint8_t left : 2; /* enum wait_left: of the wait that it left, until it goes on */
 };
 
 /* What few tasklets need. User values: enum side_value. */

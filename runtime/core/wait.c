@@ -1,5 +1,6 @@
 #include "core/wait.h"
 
+#include "core/deferred.h"
 #include "core/sched.h"
 #include "core/select.h"
 #include "core/slice.h"
@@ -235,8 +236,25 @@ void wait_withdraw(struct runtime *rt, struct tasklet *t)
     struct wait_queue *q = t->on;
     end(rt, t);
     t->state = TASKLET_PAUSED;
-    if (q && q->class->left)
+    if (!q)
+        return;
+    t->left = q->class->leaves;
+    if (q->class->left)
         q->class->left(q);
+}
+
+void wait_abandon(lua_State *L, struct tasklet *t)
+{
+    enum wait_left left = (enum wait_left)t->left;
+    t->left = LEFT_NOTHING;
+    if (left == LEFT_SELECT) {
+        select_abandon(L, t);
+    } else if (left == LEFT_DEFERRED) { /* at index 1 of the frame */
+        lua_pushvalue(t->leaf, 1);
+        lua_xmove(t->leaf, L, 1);
+        deferred_abandon(L, lua_gettop(L));
+        lua_pop(L, 1);
+    }
 }
 
 void wait_expire(struct runtime *rt, struct tasklet *t)

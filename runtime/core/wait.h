@@ -19,14 +19,15 @@ struct wait_queue {
     const struct wait_class *class;
 };
 
+/* What the frame of a wait holds of which others must hear if it ends unserved. */
+enum wait_left { LEFT_NOTHING, LEFT_DEFERRED, LEFT_SELECT };
+
 struct wait_class {
     const char *what;                     /* `waiting_on`: "receive on a channel" */
     bool outside;                         /* the world outside may serve it: not a deadlock */
+    uint8_t leaves;                       /* enum wait_left */
     void (*joined)(struct wait_queue *q); /* a waiter has joined; may be NULL, as the next */
     void (*left)(struct wait_queue *q);   /* one has left unserved: a timeout or a kill */
-    /* One is cut and never goes on: does what its continuation would, with the frame of
-    ** that still on t->leaf. L is the main state. May be NULL. [E] */
-    void (*abandoned)(lua_State *L, struct tasklet *t);
 };
 
 static inline void wait_queue_init(struct wait_queue *q, const struct wait_class *class)
@@ -69,6 +70,10 @@ void wait_wake_all(struct runtime *rt, struct wait_queue *q, enum wake why);
 
 /* Takes a blocked tasklet out of its queue and timer, unserved. It is then paused. */
 void wait_withdraw(struct runtime *rt, struct tasklet *t);
+
+/* t, which left its wait unserved (t->left), is cut and never goes on: does what its
+** continuation would, with the frame of that still on t->leaf. L is the main state. [E] */
+void wait_abandon(lua_State *L, struct tasklet *t);
 
 /* Its timer is due. */
 void wait_expire(struct runtime *rt, struct tasklet *t);
