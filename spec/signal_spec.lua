@@ -48,8 +48,7 @@ describe("Ctrl-C", function()
 
         it("is caught by a pcall around " .. what, function()
             local p = signalled(([[
-                print "ready"
-                local ok, err = pcall(function() %s end)
+                local ok, err = pcall(function() print "ready" %s end)
                 print(ok, neap.is(err, neap.Interrupted))
                 os.exit(3)
             ]]):format(text), "INT")
@@ -87,12 +86,15 @@ describe("Ctrl-C", function()
 
     it("comes again to a main that has caught the first", function()
         for _, catch in ipairs {
-            "pcall(sleep, 100)",
-            "xpcall(sleep, function() return 'x' end, 100)",
-            "coroutine.resume(coroutine.create(sleep), 100)",
-            "pcall(coroutine.wrap(sleep), 100)",
+            "pcall(wait, i)",
+            "xpcall(wait, function() return 'x' end, i)",
+            "coroutine.resume(coroutine.create(wait), i)",
+            "pcall(coroutine.wrap(wait), i)",
         } do
-            local p = start(("for i = 1, 3 do print(i) local ok = %s print(ok) end"):format(catch))
+            local p = start(([[
+                local function wait(i) print(i) sleep(100) end
+                for i = 1, 3 do local ok = %s print(ok) end
+            ]]):format(catch))
             for i = 1, 3 do
                 p:printed(i .. "\n()")
                 send(p, "INT")
@@ -227,8 +229,7 @@ describe("neap.signal", function()
             print(ch:receive())
             ch:close()
             sleep(0)
-            print "closed"
-            print(pcall(sleep, 100))
+            print(pcall(function() print "closed" sleep(100) end))
         ]], "INT")
         p:printed("SIGINT\n()")
         send(p, "USR1")

@@ -43,6 +43,17 @@ int bind_open_net(lua_State *L);
 int bind_open_inside(lua_State *L);
 int bind_open_signal(lua_State *L);
 
+/* Whether a standard function that may wait here in Lua must block the thread instead, for
+** the tasklet is inside C that calls back. Reactor code must not: it gets an error. */
+bool bind_must_block(lua_State *L);
+
+/* Pushes neap.stdin and so on by its name; false, and nothing pushed: there is none. */
+bool bind_push_standard(lua_State *L, const char *name);
+
+/* neap.host.lend_stdio, neap.host.return_stdio */
+int bind_lend_stdio(lua_State *L);
+int bind_return_stdio(lua_State *L);
+
 /* Raises the `nil, err, code` on the top as an error whose text is err, with .code. */
 int bind_raise(lua_State *L);
 

@@ -96,6 +96,9 @@ static int stats(lua_State *L)
     return 1;
 }
 
+/* lend_stdio(): the standard descriptors are the script's: neap.stdin and so on are there,
+** reading standard input, io.popen and os.execute block only the caller */
+/* return_stdio(): a file on standard input goes on behind what the script has taken */
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -105,6 +108,8 @@ static int open_host(lua_State *L)
         {"set_signals", set_signals},
         {"interrupted", interrupted},
         {"set_trace", set_trace},
+        {"lend_stdio", bind_lend_stdio},
+        {"return_stdio", bind_return_stdio},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

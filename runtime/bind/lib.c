@@ -70,6 +70,8 @@ static int load_on_use(lua_State *L)
         {"inline_callbacks", "neap.deferreds"},
     };
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    if (bind_push_standard(L, key))
+        return 1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i][0], key) == 0) {
             lua_getglobal(L, "require");

@@ -21,6 +21,11 @@ void net_push_peer(lua_State *L, const struct address *a);
 /* Raises unless the options table at index 3 names only known ones (a NULL-ended list). */
 void net_check_options(lua_State *L, const char *const known[]);
 
+/* What file:read and io.read do, on the stream at 1, with formats at 2..top; and a step of
+** file:lines. [E] */
+int net_read_file(lua_State *L, bool method);
+int net_read_file_line(lua_State *L);
+
 /* Makes the classes. */
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);

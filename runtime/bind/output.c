@@ -1,6 +1,8 @@
 /* tostring; print and io.write, which go to the host's write hook. */
 #include "bind/bind.h"
 
+#include <stdio.h>
+
 static void write_hook(lua_State *L, const char *s, size_t n)
 {
     struct runtime *rt = runtime_of(L);
@@ -81,23 +83,48 @@ static int print(lua_State *L)
     return print_k(L, LUA_OK, 0);
 }
 
+static int written(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return lua_gettop(L);
+}
+
+/* Writes to the file on the top: a pipe's write may wait, one that is closed says so. */
+static int write_to_file(lua_State *L)
+{
+    int n = lua_gettop(L) - 1;
+    luaL_Stream *p = luaL_testudata(L, -1, LUA_FILEHANDLE);
+    if (!p || !p->closef) {
+        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_replace(L, -2);
+        lua_insert(L, 1);
+        lua_call(L, n, LUA_MULTRET);
+        return lua_gettop(L);
+    }
+    lua_insert(L, 1);
+    lua_getfield(L, 1, "write");
+    lua_insert(L, 1);
+    lua_callk(L, n + 1, LUA_MULTRET, 0, written);
+    return lua_gettop(L);
+}
+
 /* io.write(...); upvalues: the stock io.write, io.stdout. */
 static int io_write(lua_State *L)
 {
     int n = lua_gettop(L);
     lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output");
-    if (!lua_rawequal(L, -1, lua_upvalueindex(2))) { /* io.output(file) is in force */
-        lua_pushvalue(L, lua_upvalueindex(1));
-        lua_insert(L, 1);
-        lua_pop(L, 1);
-        lua_call(L, n, LUA_MULTRET);
-        return lua_gettop(L);
-    }
+    if (!lua_rawequal(L, -1, lua_upvalueindex(2))) /* io.output(file) is in force */
+        return write_to_file(L);
     for (int i = 1; i <= n; i++) {
         size_t length;
-        if (lua_type(L, i) != LUA_TNUMBER)
-            luaL_checkstring(L, i);
-        const char *s = lua_tolstring(L, i, &length);
+        if (lua_type(L, i) == LUA_TNUMBER && !lua_isinteger(L, i)) {
+            char number[64];
+            length =
+                (size_t)snprintf(number, sizeof number, LUA_NUMBER_FMT, lua_tonumber(L, i));
+            write_hook(L, number, length);
+            continue;
+        }
+        const char *s = luaL_checklstring(L, i, &length);
         write_hook(L, s, length);
     }
     return 1;

@@ -10,10 +10,13 @@
 #include "core/sched.h"
 #include "core/tasklet.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -79,7 +82,18 @@ static int give_way(lua_State *L, lua_KContext ctx, lua_KFunction k)
 
 /* ---- reading ---- */
 
-enum read_kind { READ_LINE, READ_LINE_KEPT, READ_ALL, READ_COUNT, READ_SOME, READ_UNTIL };
+enum { NUMERAL_MAX = 200 };
+
+enum read_kind {
+    READ_LINE,
+    READ_LINE_KEPT,
+    READ_ALL,
+    READ_COUNT,
+    READ_SOME,
+    READ_UNTIL,
+    READ_NUMBER, /* the next two: files only */
+    READ_TEST    /* a count of 0: whether there is more */
+};
 
 struct request {
     enum read_kind kind;
@@ -89,8 +103,21 @@ struct request {
 };
 
 /* Which function reads; with the number of its arguments and the one it is at, the
-** context of its continuation. */
-enum read_op { OP_READ, OP_SOME, OP_UNTIL, OP_LINES };
+** context of its continuation. The last three are those of Lua's own files. */
+enum read_op {
+    OP_READ,
+    OP_SOME,
+    OP_UNTIL,
+    OP_LINES,
+    OP_FILE_READ,
+    OP_FILE_LINES,
+    OP_IO_READ /* no method: its arguments count from 1 */
+};
+
+static bool of_file(enum read_op op)
+{
+    return op >= OP_FILE_READ;
+}
 
 struct read_state {
     enum read_op op;
@@ -113,6 +140,33 @@ static size_t size_argument(lua_State *L, int i, lua_Integer fallback)
     lua_Integer n = luaL_optinteger(L, i, fallback);
     luaL_argcheck(L, n >= 0, i, "a size cannot be negative");
     return (size_t)n;
+}
+
+/* The format at index i, as Lua's files take it: no line is too long for them. */
+static struct request parse_file_format(lua_State *L, int i, enum read_op op)
+{
+    if (lua_type(L, i) == LUA_TNUMBER) {
+        size_t n = (size_t)luaL_checkinteger(L, i);
+        return (struct request){.kind = n > 0 ? READ_COUNT : READ_TEST, .n = n};
+    }
+    int arg = op == OP_IO_READ ? i - 1 : i;
+    const char *format = lua_tostring(L, i);
+    if (!format)
+        luaL_argerror(L, arg,
+                      lua_pushfstring(L, "string expected, got %s", luaL_typename(L, i)));
+    switch (format[*format == '*']) {
+    case 'n':
+        return (struct request){.kind = READ_NUMBER};
+    case 'l':
+        return (struct request){.kind = READ_LINE, .n = SIZE_MAX};
+    case 'L':
+        return (struct request){.kind = READ_LINE_KEPT, .n = SIZE_MAX};
+    case 'a':
+        return (struct request){.kind = READ_ALL};
+    default:
+        luaL_argerror(L, arg, "invalid format");
+        return (struct request){0};
+    }
 }
 
 /* The format at index i, as in io. */
@@ -151,6 +205,10 @@ static struct request parse(lua_State *L, const struct stream *s, const struct r
         luaL_argcheck(L, q.delimiter_length > 0, 2, "an empty delimiter");
         q.n = size_argument(L, 3, (lua_Integer)s->max_line);
         return q;
+    case OP_FILE_READ:
+    case OP_FILE_LINES:
+    case OP_IO_READ:
+        return parse_file_format(L, 2 + r->at, r->op);
     default:
         return parse_format(L, 2 + r->at, s);
     }
@@ -186,12 +244,93 @@ static size_t find_end(struct stream *s, const struct request *q, const char *p,
     }
 }
 
+/* A numeral, as Lua's files read one: the longest beginning of the input that could be one. */
+struct numeral {
+    const char *p;
+    size_t n, at;
+    bool dry; /* the input ends where more could belong to it */
+    bool too_long;
+    int length;
+    char text[NUMERAL_MAX + 1];
+};
+
+static int look(struct numeral *m)
+{
+    if (m->at < m->n)
+        return (unsigned char)m->p[m->at];
+    m->dry = true;
+    return -1;
+}
+
+static bool keep(struct numeral *m)
+{
+    if (m->length == NUMERAL_MAX)
+        m->too_long = true;
+    else
+        m->text[m->length++] = m->p[m->at++];
+    return !m->too_long;
+}
+
+/* Keeps the next character if it is one of the two. */
+static bool keep_one_of(struct numeral *m, char a, char b)
+{
+    int c = look(m);
+    return c >= 0 && (c == a || c == b) && keep(m);
+}
+
+static int keep_digits(struct numeral *m, bool hex)
+{
+    int n = 0;
+    for (int c = look(m); c >= 0 && (hex ? isxdigit(c) : isdigit(c)) && keep(m); c = look(m))
+        n++;
+    return n;
+}
+
+static void scan_numeral(struct numeral *m)
+{
+    bool hex = false;
+    int digits = 0;
+    char point = *localeconv()->decimal_point;
+    while (look(m) >= 0 && isspace(look(m)))
+        m->at++;
+    keep_one_of(m, '+', '-');
+    if (keep_one_of(m, '0', '0')) {
+        hex = keep_one_of(m, 'x', 'X');
+        digits = !hex;
+    }
+    digits += keep_digits(m, hex);
+    if (keep_one_of(m, point, point))
+        digits += keep_digits(m, hex);
+    if (digits > 0 && (hex ? keep_one_of(m, 'p', 'P') : keep_one_of(m, 'e', 'E'))) {
+        keep_one_of(m, '+', '-');
+        keep_digits(m, false);
+    }
+    m->text[m->too_long ? 0 : m->length] = '\0';
+}
+
 enum read_result { READ_DONE, READ_ENDED, READ_FAILED, READ_WAITS, READ_PAUSES };
+
+/* Takes the numeral at the beginning of the input, unless more could belong to it. */
+static enum read_result read_number(lua_State *L, struct stream *s, bool ended)
+{
+    struct numeral m = {0};
+    m.n = stream_input(s, &m.p);
+    scan_numeral(&m);
+    if (m.dry && !ended)
+        return READ_WAITS;
+    stream_take(s, m.at);
+    if (lua_stringtonumber(L, m.text))
+        return READ_DONE;
+    lua_pushnil(L);
+    return READ_ENDED;
+}
 
 /* Gives what is left at the end of the stream. */
 static enum read_result at_end(lua_State *L, struct stream *s, const struct request *q)
 {
     const char *p;
+    if (q->kind == READ_NUMBER)
+        return read_number(L, s, true);
     size_t n = stream_input(s, &p);
     if (n == 0 && q->kind != READ_ALL) {
         lua_pushnil(L);
@@ -209,6 +348,10 @@ static enum read_result read_one(lua_State *L, struct stream *s, const struct re
         const char *p;
         size_t drop, n = stream_input(s, &p), length = find_end(s, q, p, n, &drop);
         bool limited = q->kind <= READ_LINE_KEPT || q->kind == READ_UNTIL;
+        if (q->kind == READ_TEST && n > 0) {
+            lua_pushliteral(L, "");
+            return READ_DONE;
+        }
         if (length > 0 || (q->kind == READ_COUNT && q->n == 0)) {
             if (!limited || length - drop <= q->n) {
                 lua_pushlstring(L, p, length - (length ? drop : 0));
@@ -222,6 +365,8 @@ static enum read_result read_one(lua_State *L, struct stream *s, const struct re
             lua_pushliteral(L, "EMSGSIZE");
             return READ_FAILED;
         }
+        if (q->kind == READ_NUMBER && read_number(L, s, false) != READ_WAITS)
+            return lua_isnil(L, -1) ? READ_ENDED : READ_DONE;
         if (s->hot && must_give_way(L))
             return READ_PAUSES;
         int got = stream_fill(s);
@@ -236,12 +381,27 @@ static enum read_result read_one(lua_State *L, struct stream *s, const struct re
     }
 }
 
+/* What Lua's files give instead of nil, err, code: the errno, and no results before it. */
+static int file_failed(lua_State *L, struct stream *s, int first)
+{
+    int error = s->closed ? EBADF : s->in_error;
+    lua_settop(L, first - 1);
+    lua_pushnil(L);
+    lua_pushstring(L, s->closed ? "closed" : strerror(error));
+    lua_pushinteger(L, error);
+    return 3;
+}
+
 /* The last results of a read, whose turn ends. */
-static int read_ends(lua_State *L, struct stream *s, const struct read_state *r)
+static int read_ends(lua_State *L, struct stream *s, const struct read_state *r, bool failed)
 {
     if (s->reading.owner && s->reading.owner == runtime_of(L)->current)
         turn_give(s->rt, &s->reading);
     int first = r->nargs + 3, n = lua_gettop(L) - first + 1;
+    if (of_file(r->op) && failed)
+        n = file_failed(L, s, first);
+    if (r->op == OP_FILE_LINES && lua_isnil(L, first))
+        return n > 1 ? luaL_error(L, "%s", lua_tostring(L, first + 1)) : 0;
     if (r->op == OP_LINES && lua_isnil(L, first) && n == 3) {
         if (strcmp(lua_tostring(L, first + 2), "ECLOSED") != 0)
             return bind_raise(L);
@@ -261,6 +421,10 @@ static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
         struct request q = parse(L, s, &r);
         luaL_checkstack(L, 4, NULL);
         enum read_result got = read_one(L, s, &q);
+        if (got == READ_WAITS && of_file(r.op) && bind_must_block(L)) {
+            stream_block_for_input(s);
+            continue;
+        }
         if (got == READ_WAITS) {
             wait_check(L);
             stream_want_input(s);
@@ -273,17 +437,17 @@ static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
             return give_way(L, encode(r), read_k);
         }
         if (got != READ_DONE || r.op == OP_UNTIL || r.op == OP_SOME)
-            break;
+            return read_ends(L, s, &r, got == READ_FAILED);
         r.at++;
     }
-    return read_ends(L, s, &r);
+    return read_ends(L, s, &r, false);
 }
 
 static int read_failed(lua_State *L, struct stream *s, lua_KContext ctx, enum wake why)
 {
     struct read_state r = decode(ctx);
     net_push_end(L, why);
-    return read_ends(L, s, &r);
+    return read_ends(L, s, &r, true);
 }
 
 static int read_k(lua_State *L, int status, lua_KContext ctx)
@@ -304,6 +468,15 @@ static int turn_k(lua_State *L, int status, lua_KContext ctx)
     return read_k(L, status, ctx);
 }
 
+/* A terminal goes on behind its end, a file may have grown. */
+static void look_again(struct stream *s)
+{
+    if (s->ended || s->in_error)
+        s->hot = true;
+    s->ended = false;
+    s->in_error = 0;
+}
+
 /* Starts a read whose arguments are at 2..top. */
 static int start_reading(lua_State *L, enum read_op op)
 {
@@ -313,6 +486,8 @@ static int start_reading(lua_State *L, enum read_op op)
     push_deadline(L, s);
     if (s->closed)
         return read_failed(L, s, encode(r), WAKE_CLOSED);
+    if (of_file(op))
+        look_again(s);
     if (s->reading.owner) {
         wait_check(L);
         return wait_on(L, &s->reading.queue, time_left(L, r.nargs + 2), encode(r), turn_k);
@@ -329,6 +504,18 @@ static int read_(lua_State *L)
         lua_pushliteral(L, "l");
     }
     return start_reading(L, OP_READ);
+}
+
+int net_read_file(lua_State *L, bool method)
+{
+    if (lua_gettop(L) == 1)
+        lua_pushliteral(L, "l");
+    return start_reading(L, method ? OP_FILE_READ : OP_IO_READ);
+}
+
+int net_read_file_line(lua_State *L)
+{
+    return start_reading(L, OP_FILE_LINES);
 }
 
 /* s:read_some([max]): what has arrived */
@@ -486,6 +673,8 @@ static int write_k(lua_State *L, int status, lua_KContext sent)
 static int write_(lua_State *L)
 {
     struct stream *s = check(L);
+    if (s->standard)
+        fflush(stdout); /* what print has left comes first */
     join_pieces(L);
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);

@@ -23,6 +23,7 @@ enum object_kind {
     OBJECT_DEADLINE,
     OBJECT_STREAM,
     OBJECT_LISTENER,
+    OBJECT_PROCESS,
     OBJECT_KINDS
 };
 

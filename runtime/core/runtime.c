@@ -84,6 +84,7 @@ static bool prepare(struct runtime *rt, const char **why)
     list_init(&rt->lingering);
     list_init(&rt->listeners);
     list_init(&rt->starved);
+    list_init(&rt->processes);
     list_init(&rt->runners);
     list_init(&rt->overdue);
     list_init(&rt->held);
@@ -106,6 +107,8 @@ static void release(struct runtime *rt)
         return;
     if (rt->close_net)
         rt->close_net(rt);
+    if (rt->close_processes)
+        rt->close_processes(rt);
     rt->L = NULL;
     trace_free(rt);
     memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);

@@ -148,6 +148,11 @@ struct runtime {
     void (*close_net)(struct runtime *rt); /* ends what is left there; NULL: never opened */
     void (*cut_net)(struct runtime *rt, struct tasklet *t); /* t is cut: its turns go on */
 
+    /* system/, bind/stdio.c */
+    bool lends_stdio;                            /* the host: its standard descriptors */
+    struct list processes;                       /* children that are not reaped yet */
+    void (*close_processes)(struct runtime *rt); /* lets go of them; NULL: there were none */
+
     struct slice slice;
 
     /* signals of the program: core/interrupt.c, system/signal.c. What is atomic, the host's

@@ -5,6 +5,7 @@
 #include "lualib.h"
 #include "neap.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,6 +278,8 @@ static int main_tasklet(lua_State *L)
     lua_getfield(L, -1, "set_main");
     lua_call(L, 0, 0);
     signals_lend(L);
+    lua_getfield(L, -1, "lend_stdio");
+    lua_call(L, 0, 0);
     lua_getglobal(L, "neap");
     lua_getfield(L, -1, "watchdog");
     lua_pushnumber(L, WATCHDOG);
@@ -382,6 +385,14 @@ static bool start(struct program *p)
     return !p->failed;
 }
 
+/* What is opened later must not get the number of a standard descriptor. */
+static void reserve_standard(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", O_RDWR);
+}
+
 int main(int argc, char **argv)
 {
     struct program p = {.argc = argc, .argv = argv};
@@ -395,6 +406,7 @@ int main(int argc, char **argv)
         if (p.script >= argc && !p.has_code)
             return EXIT_SUCCESS;
     }
+    reserve_standard();
     if (p.trace_path && !trace_file_open(p.trace_path))
         return EXIT_FAILURE;
     if (!open_runtime(&p, &why)) {
@@ -403,6 +415,7 @@ int main(int argc, char **argv)
     }
     if (start(&p))
         run(&p);
+    call_host(neap_lua(p.N), "return_stdio", false);
     signals_end();
     neap_free(p.N); /* and the trace has ended */
     trace_file_forget();

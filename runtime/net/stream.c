@@ -4,9 +4,13 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <math.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -22,6 +26,13 @@ enum {
     DRAIN = 2,   /* seconds to read away what a peer still sends, or it would get a reset */
     DRAIN_STEP = 4096
 };
+
+/* Whether a descriptor in blocking mode would not block now. */
+static bool is_ready(int fd, short events)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+    return poll(&p, 1, 0) > 0;
+}
 
 /* ---- waiting ---- */
 
@@ -150,6 +161,18 @@ int stream_unread(struct stream *s, const char *p, size_t n)
     return r;
 }
 
+/* As recv, and never blocks. */
+static ssize_t receive(struct stream *s, char *p, size_t n)
+{
+    if (s->kind == STREAM_SOCKET)
+        return recv(s->fd, p, n, MSG_DONTWAIT);
+    if (s->kind == STREAM_SHARED && !is_ready(s->fd, POLLIN)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return read(s->fd, p, n);
+}
+
 int stream_fill(struct stream *s)
 {
     struct runtime *rt = s->rt;
@@ -165,7 +188,7 @@ int stream_fill(struct stream *s)
         return -s->in_error;
     size_t room = STRESS_SIZE(READ_BUFFER);
     do
-        n = recv(s->fd, rt->read_buffer, room, 0);
+        n = receive(s, rt->read_buffer, room);
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         s->hot = (size_t)n == room;
@@ -199,11 +222,43 @@ void stream_want_room(struct stream *s)
 
 /* ---- output ---- */
 
+/* write without a SIGPIPE, which stays the host's: one that this causes is taken off. */
+static ssize_t write_held(int fd, const char *p, size_t n)
+{
+    sigset_t pipe, old, pending;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &old);
+    ssize_t sent = write(fd, p, n);
+    int error = errno;
+    if (sent < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
+        sigtimedwait(&pipe, NULL, &(struct timespec){0});
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = error;
+    return sent;
+}
+
+/* As send, and never blocks. */
+static ssize_t deliver(int fd, enum stream_kind kind, bool standard, const char *p, size_t n)
+{
+    if (kind == STREAM_SOCKET)
+        return send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (kind == STREAM_SHARED) {
+        if (!is_ready(fd, POLLOUT)) {
+            errno = EAGAIN;
+            return -1;
+        }
+        n = n < PIPE_BUF ? n : PIPE_BUF;
+    }
+    return standard ? write(fd, p, n) : write_held(fd, p, n);
+}
+
 /* How many bytes the kernel took: 0 for none now, or -errno. */
-static ssize_t push_out(int fd, const char *p, size_t n)
+static ssize_t push_out(int fd, enum stream_kind kind, bool standard, const char *p, size_t n)
 {
     for (;;) {
-        ssize_t sent = send(fd, p, STRESS_SIZE(n), MSG_NOSIGNAL);
+        ssize_t sent = deliver(fd, kind, standard, p, STRESS_SIZE(n));
         if (sent >= 0)
             return sent;
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -231,7 +286,7 @@ static void on_room(struct watch *w, int events)
         return;
     }
     if (buffer_length(b) > 0) {
-        ssize_t n = push_out(s->fd, buffer_bytes(b), buffer_length(b));
+        ssize_t n = push_out(s->fd, s->kind, s->standard, buffer_bytes(b), buffer_length(b));
         if (n < 0) {
             fail_output(s, (int)-n);
             return;
@@ -244,7 +299,23 @@ static void on_room(struct watch *w, int events)
         watch_stop(s->rt->reactor, w);
         wait_wake_all(s->rt, &s->flushers, WAKE_SERVED);
         if (s->shut)
-            shutdown(s->fd, SHUT_WR);
+            shutdown(s->fd, SHUT_WR); /* a socket */
+    }
+}
+
+void stream_block_for_input(struct stream *s)
+{
+    struct pollfd p = {.fd = s->fd, .events = POLLIN};
+    poll(&p, 1, -1);
+    s->hot = true;
+}
+
+void stream_block_until_out(struct stream *s)
+{
+    struct pollfd p = {.fd = s->fd, .events = POLLOUT};
+    while (buffer_length(&s->output) > 0) {
+        poll(&p, 1, -1);
+        on_room(&s->out, WATCH_WRITE);
     }
 }
 
@@ -254,14 +325,15 @@ ssize_t stream_send(struct stream *s, const char *p, size_t n)
     if (s->out_error)
         return -s->out_error;
     if (buffer_length(&s->output) == 0) {
-        ssize_t sent = push_out(s->fd, p, n);
+        ssize_t sent = push_out(s->fd, s->kind, s->standard, p, n);
         if (sent < 0) {
             s->out_error = (int)-sent;
             return sent;
         }
         done = (size_t)sent; /* if it is less than n, the kernel is full */
     }
-    size_t room = STREAM_HIGH_WATER - buffer_length(&s->output), rest = n - done;
+    size_t room = s->standard ? 0 : STREAM_HIGH_WATER - buffer_length(&s->output);
+    size_t rest = n - done;
     if (rest > room)
         rest = room;
     if (rest > 0) {
@@ -278,18 +350,21 @@ int stream_shutdown(struct stream *s)
         return -s->out_error;
     if (s->shut)
         return 0;
+    if (s->kind != STREAM_SOCKET)
+        return -ENOTSOCK;
     s->shut = true;
     return buffer_length(&s->output) == 0 && shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
 }
 
 /* ---- closing ---- */
 
-/* A socket that its script has closed: sends the rest of the output, then reads away what
+/* A stream that its script has closed: sends the rest of the output, then reads away what
 ** the peer still sends until it closes too. */
 struct leftover {
     struct list all;
     struct runtime *rt;
     int fd;
+    enum stream_kind kind;
     struct watch watch;
     struct buffer output;
     struct timed_call deadline;
@@ -333,6 +408,10 @@ static void on_drain(struct watch *w, int events)
 static void drain(struct leftover *g)
 {
     struct runtime *rt = g->rt;
+    if (g->kind != STREAM_SOCKET) {
+        leftover_end(g);
+        return;
+    }
     shutdown(g->fd, SHUT_WR);
     watch_stop(rt->reactor, &g->watch);
     timer_disarm(rt, &g->deadline.timer);
@@ -347,9 +426,9 @@ static void drain(struct leftover *g)
 static void on_leftover_room(struct watch *w, int events)
 {
     struct leftover *g = container_of(w, struct leftover, watch);
-    ssize_t n = events & WATCH_ERROR
-                    ? -1
-                    : push_out(g->fd, buffer_bytes(&g->output), buffer_length(&g->output));
+    ssize_t n = events & WATCH_ERROR ? -1
+                                     : push_out(g->fd, g->kind, false, buffer_bytes(&g->output),
+                                                buffer_length(&g->output));
     if (n < 0) {
         leftover_end(g);
         return;
@@ -368,6 +447,7 @@ static bool leave_behind(struct stream *s)
         return false;
     g->rt = rt;
     g->fd = s->fd;
+    g->kind = s->kind;
     g->deadline.fn = on_leftover_deadline;
     g->last = clock_now() + LINGER;
     if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, LINGER) < 0) {
@@ -397,7 +477,7 @@ static bool must_linger(struct stream *s)
         return false;
     if (buffer_length(&s->output) > 0)
         return true;
-    if (s->ended)
+    if (s->ended || s->kind != STREAM_SOCKET)
         return false;
     if (buffer_length(&s->input) > 0 || s->rt->held_for == s)
         return true;

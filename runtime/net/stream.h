@@ -1,4 +1,4 @@
-/* A byte stream over a non-blocking socket: input kept until it is read, output kept
+/* A byte stream over a socket, a pipe, a terminal or a file: input kept until it is read, output kept
 ** until the kernel takes it. Nothing in here runs Lua.
 **
 ** One persistent read watch a stream: after a short read the next one waits at once
@@ -25,6 +25,14 @@ struct turn {
     struct wait_queue queue;
 };
 
+/* What is at the other end of the descriptor. */
+enum stream_kind {
+    STREAM_SOCKET, /* may be in blocking mode */
+    STREAM_PIPE,   /* or a terminal, in non-blocking mode */
+    STREAM_SHARED, /* the same, but in blocking mode, for others use it too */
+    STREAM_FILE    /* ready at any time */
+};
+
 struct stream {
     struct object object;
     struct list all; /* in runtime.streams while open */
@@ -39,13 +47,16 @@ struct stream {
     size_t scanned; /* input that is known not to hold what is looked for */
     int in_error;   /* the errno that broke a direction, 0: none */
     int out_error;
-    bool hot;    /* the kernel may have input */
-    bool ended;  /* the peer's end of stream has been read */
-    bool closed; /* by us */
-    bool shut;   /* our direction has ended, or does when the output is out */
+    uint8_t kind;  /* enum stream_kind */
+    bool standard; /* of the program's own three: output is never kept, and SIGPIPE not held */
+    bool hot;      /* the kernel may have input */
+    bool ended;    /* the peer's end of stream has been read */
+    bool closed;   /* by us */
+    bool shut;     /* our direction has ended, or does when the output is out */
 };
 
-/* Takes over a connected (or connecting) socket; *s stays put, and is zeroed but for rt. */
+/* Takes over a connected (or connecting) socket, or another descriptor if `kind` is set
+** after it; *s stays put, and is zeroed but for rt. */
 void stream_init(struct stream *s, struct runtime *rt, int fd);
 
 /* The input at hand: how many bytes, at *p; valid until the next call that reads. */
@@ -55,6 +66,10 @@ int stream_unread(struct stream *s, const char *p, size_t n);
 
 /* Reads once: 1: more input, 0: the end of stream, -EAGAIN: wait, or what broke it. */
 int stream_fill(struct stream *s);
+
+/* Block the thread, for code that cannot wait: until there may be input, until all is out. */
+void stream_block_for_input(struct stream *s);
+void stream_block_until_out(struct stream *s);
 
 /* Before a tasklet waits for input, or for room. */
 void stream_want_input(struct stream *s);

@@ -1,0 +1,75 @@
+/* pty [EXPECT SEND]... -- PROGRAM [ARG...]: runs a program on a terminal of its own.
+**
+** Each SEND is typed when its EXPECT has been printed behind what the one before expected.
+** What the terminal shows goes to standard output; the status is the program's, or 128 and
+** the signal that ended it. It ends by itself after half a minute. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SHOWN = 65536 };
+
+static char shown[SHOWN + 1];
+static size_t length, from; /* of what is shown; where the next EXPECT is looked for */
+
+/* Types what is due; how many of the pairs are left. */
+static char **type(int terminal, char **pairs)
+{
+    char *found;
+    while (strcmp(pairs[0], "--") != 0 && (found = strstr(shown + from, pairs[0]))) {
+        from = (size_t)(found - shown) + strlen(pairs[0]);
+        if (write(terminal, pairs[1], strlen(pairs[1])) < 0)
+            break;
+        pairs += 2;
+    }
+    return pairs;
+}
+
+static void play(int terminal, char **pairs)
+{
+    ssize_t n;
+    pairs = type(terminal, pairs);
+    while ((n = read(terminal, shown + length, SHOWN - length)) > 0 ||
+           (n < 0 && errno == EINTR)) {
+        if (n < 0)
+            continue;
+        fwrite(shown + length, 1, (size_t)n, stdout);
+        fflush(stdout);
+        length += (size_t)n;
+        shown[length] = '\0';
+        pairs = type(terminal, pairs);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int terminal, status, program = 1;
+    while (program < argc && strcmp(argv[program], "--") != 0)
+        program++;
+    if (program + 1 >= argc) {
+        fputs("usage: pty [EXPECT SEND]... -- PROGRAM [ARG...]\n", stderr);
+        return 2;
+    }
+    alarm(30);
+    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    if (child < 0) {
+        perror("pty");
+        return 2;
+    }
+    if (child == 0) {
+        signal(SIGINT, SIG_DFL); /* a shell's background jobs have them ignored */
+        signal(SIGQUIT, SIG_DFL);
+        execvp(argv[program + 1], argv + program + 1);
+        _exit(127);
+    }
+    play(terminal, argv + 1);
+    close(terminal);
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
