@@ -150,10 +150,10 @@ static struct request parse_file_format(lua_State *L, int i, enum read_op op)
         return (struct request){.kind = n > 0 ? READ_COUNT : READ_TEST, .n = n};
     }
     int arg = op == OP_IO_READ ? i - 1 : i;
-    const char *format = lua_tostring(L, i);
-    if (!format)
+    if (lua_type(L, i) != LUA_TSTRING)
         luaL_argerror(L, arg,
                       lua_pushfstring(L, "string expected, got %s", luaL_typename(L, i)));
+    const char *format = lua_tostring(L, i);
     switch (format[*format == '*']) {
     case 'n':
         return (struct request){.kind = READ_NUMBER};
