@@ -88,7 +88,7 @@ static int came_back(lua_State *L, lua_State *co, int status, int n, lua_KContex
     if (rt->current && rt->current->leaf == co) {
         rt->current->leaf = L;
         slice_turn(rt, L);
-        if (rt->current->thrown || rt->run_limit)
+        if (rt->current->thrown || rt->run_limit || rt->slice.stands)
             slice_new_leaf(L, rt->current);
     }
     return ((finish_fn *)finish)(L, co, status, n);
@@ -116,7 +116,7 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
             rt->chain_stop = L;
         t->leaf = co;
         slice_turn(rt, co);
-        if (rt->run_limit)
+        if (rt->run_limit || rt->slice.stands)
             slice_new_leaf(L, t);
     }
     int status = lua_resume(co, L, nargs, &n);

@@ -38,14 +38,14 @@ struct stream *net_new_stream(lua_State *L)
 /* Pushes the moment at which an operation that begins now times out. */
 static void push_deadline(lua_State *L, const struct stream *s)
 {
-    lua_pushnumber(L, s->timeout < HUGE_VAL ? clock_now() + s->timeout : HUGE_VAL);
+    lua_pushnumber(L, s->timeout < HUGE_VAL ? runtime_now(s->rt) + s->timeout : HUGE_VAL);
 }
 
 /* Seconds left until the moment at index i. */
 static double time_left(lua_State *L, int i)
 {
     double at = lua_tonumber(L, i);
-    double left = at < HUGE_VAL ? at - clock_now() : HUGE_VAL;
+    double left = at < HUGE_VAL ? at - runtime_now(runtime_of(L)) : HUGE_VAL;
     return left > 0 ? left : 0;
 }
 

@@ -566,9 +566,8 @@ static void get_group(lua_State *L, void *t)
 
 static void set_group(lua_State *L, void *t)
 {
-    group_leave(L, t);
-    tasklet_set(L, 1, SIDE_GROUP);
-    ((struct tasklet *)t)->side->grouped = !lua_isnil(L, 3);
+    (void)t;
+    group_set(L, 1, 3);
 }
 
 static void get_block_trap(lua_State *L, void *t)

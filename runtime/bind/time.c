@@ -44,7 +44,7 @@ static int now(lua_State *L)
 /* realtime.now() */
 static int now_real(lua_State *L)
 {
-    lua_pushnumber(L, clock_now());
+    lua_pushnumber(L, runtime_now(runtime_of(L)));
     return 1;
 }
 

@@ -176,6 +176,8 @@ int error_handler(lua_State *L)
         lua_settop(L, 1);
         return 1;
     }
+    struct runtime *rt = runtime_of(L);
+    rt->unlimited++; /* if there is no memory at all the scheduler puts it back */
     luaL_checkstack(L, 10, NULL);
     bool inner = trace_is_of(L, 1);
     if (inner)
@@ -185,6 +187,7 @@ int error_handler(lua_State *L)
         lua_concat(L, 2);
     append_origin(L);
     failure_push(L, 1, lua_tostring(L, -1));
+    rt->unlimited--;
     return 1;
 }
 
@@ -257,7 +260,7 @@ static void report_to_host(lua_State *L, struct tasklet *t, int v, const char *p
     lua_pop(L, 1);
 }
 
-void error_report(lua_State *L, struct tasklet *t, const char *prefix)
+static void report(lua_State *L, struct tasklet *t, const char *prefix)
 {
     struct runtime *rt = runtime_of(L);
     luaL_checkstack(L, 20, NULL);
@@ -313,6 +316,13 @@ void error_report(lua_State *L, struct tasklet *t, const char *prefix)
         }
     }
     lua_settop(L, v - 1);
+}
+
+void error_report(lua_State *L, struct tasklet *t, const char *prefix)
+{
+    runtime_of(L)->unlimited++;
+    report(L, t, prefix);
+    runtime_of(L)->unlimited--;
 }
 
 void error_log(struct runtime *rt, const char *format, ...)

@@ -17,6 +17,20 @@ static bool push_member(lua_State *L, struct tasklet *t, int i)
     return member;
 }
 
+struct tasklet *group_newest(lua_State *L, int i, uint64_t before)
+{
+    struct runtime *rt = runtime_of(L);
+    struct list *node;
+    for (node = rt->tasklets.prev; node != &rt->tasklets; node = node->prev) {
+        struct tasklet *t = container_of(node, struct tasklet, all);
+        if (t->id >= before || !push_member(L, t, i))
+            continue;
+        lua_pop(L, 1);
+        return t;
+    }
+    return NULL;
+}
+
 int group_kill(lua_State *L, int i)
 {
     struct runtime *rt = runtime_of(L);
@@ -123,4 +137,15 @@ void group_leave(lua_State *L, struct tasklet *t)
     t->held = false;
     if (ready)
         sched_append(rt, t);
+}
+
+void group_set(lua_State *L, int i, int g)
+{
+    struct tasklet *t = lua_touserdata(L, i);
+    i = lua_absindex(L, i);
+    group_leave(L, t);
+    g > 0 ? lua_pushvalue(L, g) : lua_pushnil(L);
+    bool grouped = !lua_isnil(L, -1);
+    tasklet_set(L, i, SIDE_GROUP);
+    t->side->grouped = grouped;
 }

@@ -23,11 +23,20 @@ static bool stress_refuses(const void *p, size_t old)
 #define stress_refuses(p, old) false
 #endif
 
+static bool over_limit(const struct runtime *rt, size_t old, size_t n)
+{
+    return rt->memory_limit && n > old && rt->memory.used + (n - old) > rt->memory_limit &&
+           (rt->current || rt->reactor_code || rt->calls) && !rt->unlimited && !rt->closing;
+}
+
 static void *lua_memory(void *ud, void *p, size_t old, size_t n)
 {
+    struct runtime *rt = ud;
     if (stress_refuses(p, old))
         return NULL;
-    return memory_resize(ud, p, p ? old : 0, n); /* for a new block Lua gives a type there */
+    if (!p)
+        old = 0; /* for a new block Lua gives a type there */
+    return over_limit(rt, old, n) ? NULL : memory_resize(&rt->memory, p, old, n);
 }
 
 static int ref_table(lua_State *L, const char *mode)
@@ -122,7 +131,7 @@ static void release(struct runtime *rt)
 int runtime_open(struct runtime *rt, const char **why)
 {
     if (prepare(rt, why))
-        rt->L = lua_newstate(lua_memory, &rt->memory);
+        rt->L = lua_newstate(lua_memory, rt);
     if (rt->L) {
         *thread_word(rt->L) = (uintptr_t)rt;
         lua_pushcfunction(rt->L, open);
@@ -183,6 +192,7 @@ int runtime_enter(struct runtime *rt, lua_CFunction f, void *ud)
         return LUA_ERRMEM;
     }
     rt->reactor_code++;
+    slice_call(rt, L, true);
     int top = lua_gettop(L);
     lua_pushcfunction(L, error_handler);
     lua_pushcfunction(L, f);
@@ -195,6 +205,7 @@ int runtime_enter(struct runtime *rt, lua_CFunction f, void *ud)
             error_report_text(rt, NULL, "not enough memory to report an error");
     }
     lua_settop(L, top);
+    slice_call(rt, L, false);
     rt->reactor_code--;
     return status;
 }

@@ -21,6 +21,7 @@ struct tasklet;
 struct stream;
 struct signals;
 struct trace;
+struct inbox;
 
 /* A Lua thread that waits for the next tasklet, and its place in threads_ref. */
 struct idle_thread {
@@ -37,11 +38,14 @@ struct slice {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    _Atomic(lua_State *) leaf; /* the Lua thread that runs; NULL: none */
-    _Atomic uint64_t turn;     /* runtime.resumes at the thread's last look, */
-    _Atomic double began;      /* and when it first saw that one */
-    void (*interrupt)(void);   /* the host's: interrupts the owner's thread; NULL: it cannot */
-    lua_Hook saved_hook;       /* the script's own, on saved_thread */
+    _Atomic(lua_State *) leaf;  /* the Lua thread that runs; NULL: none */
+    _Atomic uint64_t turn;      /* runtime.resumes at the thread's last look, */
+    _Atomic double began;       /* and when it first saw that one */
+    void (*interrupt)(void);    /* the host's: interrupts the owner's thread; NULL: it cannot */
+    double gives_way, dies;     /* seconds; HUGE_VAL: never. What the standing hook asks for */
+    double go_began, go_before; /* the go that runs: since when, and how long before its cuts */
+    bool stands;
+    lua_Hook saved_hook; /* the script's own, on saved_thread */
     int saved_mask, saved_count;
     lua_State *saved_thread;
 };
@@ -49,6 +53,9 @@ struct slice {
 struct runtime {
     lua_State *L; /* the main state: runs reactor code and the host's, never a tasklet */
     struct memory memory;
+    size_t memory_limit; /* bytes, of all; refuses only what script asks for; 0: none */
+    unsigned unlimited;  /* > 0: an error is being told, which script did not ask for */
+    unsigned calls;      /* of the host into script, outside any tasklet, now */
     struct reactor *reactor;
     bool closing; /* being torn down: nothing new may start */
     bool adopted; /* in a Lua state that others made and close */
@@ -80,7 +87,10 @@ struct runtime {
     size_t outside;         /* tasklets whose wait the world outside can end */
 
     /* time: timer.c, virtual.c, call.c */
+    struct real_time real_time;
     struct clock real, own;
+    double scale; /* the rate of `own` while it flows: in a run. A step moves it by hand */
+    bool flows;
     struct clock *clock;   /* the one in use: `own`, or a script's */
     struct clock **clocks; /* by place; NULL: a free one */
     uint32_t clock_count, clock_cap;
@@ -165,6 +175,8 @@ struct runtime {
     void (*take_signals)(struct runtime *rt);
     void (*tend_signals)(struct runtime *rt); /* at each turn; NULL: nothing to tend */
 
+    struct inbox *inbox; /* what other threads post; NULL: nobody may */
+
     void *host; /* the embedding layer's */
 };
 
@@ -188,6 +200,12 @@ static inline uintptr_t *thread_word(lua_State *L)
 static inline struct runtime *runtime_of(lua_State *L)
 {
     return (struct runtime *)(*thread_word(L) & ~(uintptr_t)THREAD_MARKS);
+}
+
+/* Seconds of the real time: monotonic. */
+static inline double runtime_now(const struct runtime *rt)
+{
+    return real_time_now(&rt->real_time);
 }
 
 /* The object at index i, or NULL if that is not of the kind. */

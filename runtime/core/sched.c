@@ -10,6 +10,8 @@
 #include "core/tracer.h"
 #include "core/unhandled.h"
 
+#include "reactor/inbox.h"
+
 #include <math.h>
 #include <time.h>
 
@@ -25,7 +27,7 @@ enum { LONG_TURN = 256, LOOK = 4 };
 bool sched_busy(const struct runtime *rt)
 {
     return rt->ready_count > 0 || timer_pending(rt) || rt->outside > 0 ||
-           rt->postponed_count > 0;
+           rt->postponed_count > 0 || (rt->inbox && !inbox_empty(rt->inbox));
 }
 
 /* Tells the schedule callback that `next` runs now. It runs no tasklet and must not wait. */
@@ -47,7 +49,7 @@ static int tell_switch(lua_State *L)
 static inline __attribute__((always_inline)) void resume(struct runtime *rt, struct tasklet *t)
 {
     int nargs = t->started ? 0 : lua_gettop(t->thread) - 1, n;
-    if (t->cut || rt->run_limit)
+    if (t->cut || rt->run_limit || rt->slice.stands)
         slice_before(rt, t);
     t->started = true;
     t->state = TASKLET_RUNNING;
@@ -59,6 +61,7 @@ static inline __attribute__((always_inline)) void resume(struct runtime *rt, str
     if (slice_asleep(rt) && sched_busy(rt)) /* t is not alone */
         slice_start(rt);
     rt->burst = 0;
+    rt->unlimited = 0;
     int status = lua_resume(t->thread, rt->L, nargs, &n);
     slice_turn(rt, NULL);
     rt->current = NULL;
@@ -141,6 +144,16 @@ static void end_run(struct runtime *rt)
     sched_prepend(rt, runner); /* what is left in the queue waits for the next run */
 }
 
+void sched_take_in(struct runtime *rt)
+{
+    struct post *p = rt->inbox ? inbox_take(rt->inbox) : NULL;
+    while (p) {
+        struct post *next = p->next;
+        p->fn(rt, p);
+        p = next;
+    }
+}
+
 static long coarse_ticks(void)
 {
     struct timespec t;
@@ -153,10 +166,17 @@ static bool stopped(struct runtime *rt)
     return atomic_load_explicit(&rt->stop, memory_order_relaxed);
 }
 
-static void run_queue(struct runtime *rt)
+static bool step_over(struct runtime *rt, const struct step *step, size_t n)
+{
+    return step->resumes > 0 ? n >= (size_t)step->resumes
+                             : step->until < HUGE_VAL && runtime_now(rt) >= step->until;
+}
+
+/* Runs tasklets until the turn, or the step, is over or none is ready; how many. */
+static size_t run_queue(struct runtime *rt, const struct step *step)
 {
     size_t owed = rt->ready_count, n = 0;
-    long began = coarse_ticks();
+    long began = step ? 0 : coarse_ticks();
     while (!stopped(rt)) { /* ends with an empty queue only if nobody is in neap.run */
         if ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
             end_run(rt);
@@ -169,18 +189,50 @@ static void run_queue(struct runtime *rt)
             sched_remove(rt, t);
             resume(rt, t);
         }
-        if (++n >= owed && rt->ready_count > 0 && /* else neap.run's callers come first */
+        n++;
+        if (step) {
+            if (step_over(rt, step, n))
+                break;
+            continue;
+        }
+        if (n >= owed && rt->ready_count > 0 && /* else neap.run's callers come first */
             (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))
             break;
     }
+    return n;
+}
+
+bool sched_step(struct runtime *rt, const struct step *step)
+{
+    struct step left = *step;
+    bool later = true; /* a call that runs Lua, behind a tasklet that was due first */
+    sched_take_in(rt);
+    timer_bound(rt, true);
+    for (bool first = true; later && !stopped(rt) && (first || !step_over(rt, &left, 0));
+         first = false) {
+        later = timer_fire_due(rt, true);
+        if (first)
+            reactor_poll(rt->reactor, 0);
+        size_t n = run_queue(rt, &left);
+        if (left.resumes > 0 && (left.resumes -= (int)n) <= 0)
+            break;
+        later = later && rt->ready_count == 0;
+    }
+    timer_bound(rt, false);
+    deferred_run_postponed(rt);
+    unhandled_report(rt);
+    reactor_poll(rt->reactor, 0);
+    atomic_exchange(&rt->stop, false);
+    return rt->ready_count > 0 || later;
 }
 
 bool sched_run(struct runtime *rt)
 {
     while (!stopped(rt)) {
+        sched_take_in(rt);
         timer_fire_due(rt, true);
         interrupt_look(rt);
-        run_queue(rt);
+        run_queue(rt, NULL);
         deferred_run_postponed(rt);
         unhandled_report(rt);
         if (rt->tend_signals)

@@ -46,6 +46,22 @@ void sched_leave_run(struct runtime *rt, struct tasklet *t);
 ** clears it and returns true. One turn: due timers, the run queue, the reactor. */
 bool sched_run(struct runtime *rt);
 
+/* When a step ends, before the queue is empty: after so many resumes (0: any number), or
+** when the real clock shows `until`. */
+struct step {
+    int resumes;
+    double until;
+};
+
+/* One turn of a host that draws frames: takes in what other threads posted, fires the timers
+** that are due, looks at the reactor without waiting, runs the queue, at least one tasklet,
+** and looks once more. A timer set in here is not due before the next step. True: more is
+** ready. */
+bool sched_step(struct runtime *rt, const struct step *step);
+
+/* Takes in what other threads have posted. */
+void sched_take_in(struct runtime *rt);
+
 /* Whether something could still happen: a ready tasklet, a timer, a wait that the world
 ** outside can end. */
 bool sched_busy(const struct runtime *rt);

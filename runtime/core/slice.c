@@ -137,6 +137,98 @@ static void on_time(lua_State *L, lua_Debug *ar)
     cut(L, t);
 }
 
+/* ---- the hook that stands ---- */
+
+enum { STAND = 1000 };
+
+static int report_runaway(lua_State *L, struct tasklet *t, double held)
+{
+    char text[64];
+    snprintf(text, sizeof text, "has held on for %.3f s in one go", held);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    luaL_where(L, 0);
+    lua_pushfstring(L, "%s%s", lua_tostring(L, -1), text);
+    if (t) {
+        luaL_traceback(L, L, NULL, 0);
+        failure_push(L, -2, lua_tostring(L, -1));
+        error_report(L, t, "");
+        lua_pop(L, 1);
+    }
+    lua_remove(L, -2);
+    return 1;
+}
+
+/* Leaves the text of why on the top, and sees to it that whatever goes on in L raises it. */
+static void end_runaway(lua_State *L, struct tasklet *t, double held)
+{
+    report_runaway(L, t, held);
+    if (t) {
+        lua_pushvalue(L, -1);
+        slice_throw(L, t);
+        t->doomed = true;
+    } else {
+        lua_sethook(L, lua_gethook(L), LUA_MASKCOUNT, 1);
+    }
+    lua_error(L);
+}
+
+static void on_stand(lua_State *L, lua_Debug *ar)
+{
+    struct runtime *rt = runtime_of(L);
+    struct slice *s = &rt->slice;
+    struct tasklet *t = L == rt->L || rt->calls ? NULL : rt->current;
+    double held = clock_now() - s->go_began;
+    if (s->go_before + held >= s->dies)
+        end_runaway(L, t, s->go_before + held);
+    if (!t || (held < s->gives_way && !atomic_load_explicit(&rt->stop, memory_order_relaxed)))
+        return;
+    if (!wait_possible(L) || rt->switch_trap || t->atomic || in_library(L, ar))
+        return;
+    tasklet_push(L, t);
+    tasklet_side(L, -1)->ran = s->go_before + held;
+    lua_pop(L, 1);
+    rt->preempts++;
+    t->cut = true;
+    sched_append(rt, t);
+    rt->suspending = true;
+    lua_yield(L, 0);
+}
+
+static void stand(lua_State *L)
+{
+    if (!lua_gethook(L))
+        lua_sethook(L, on_stand, LUA_MASKCOUNT, STAND);
+}
+
+void slice_stand(struct runtime *rt, double gives_way, double dies)
+{
+    rt->slice.gives_way = gives_way;
+    rt->slice.dies = dies;
+    rt->slice.stands = gives_way < HUGE_VAL || dies < HUGE_VAL;
+}
+
+void slice_call(struct runtime *rt, lua_State *L, bool begins)
+{
+    struct slice *s = &rt->slice;
+    if (!s->stands)
+        return;
+    if (begins) {
+        s->go_began = clock_now();
+        s->go_before = 0;
+        stand(L);
+    } else if (lua_gethook(L) == on_stand) {
+        lua_sethook(L, NULL, 0, 0);
+    }
+}
+
+/* A go of t begins, or goes on after a cut. */
+static void begin_go(struct slice *s, struct tasklet *t)
+{
+    s->go_began = clock_now();
+    s->go_before = t->cut && t->side ? t->side->ran : 0;
+    stand(t->leaf);
+}
+
 /* ---- the instruction count of neap.run ---- */
 
 static void on_count(lua_State *L, lua_Debug *ar)
@@ -208,6 +300,8 @@ static void count(struct runtime *rt, lua_State *leaf)
 
 void slice_before(struct runtime *rt, struct tasklet *t)
 {
+    if (rt->slice.stands)
+        begin_go(&rt->slice, t);
     if (t->thrown)
         lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);
     else
@@ -223,6 +317,8 @@ void slice_new_leaf(lua_State *L, struct tasklet *t)
         slice_raise(L, t);
     if (due)
         lua_sethook(L, on_raise, LUA_MASKCOUNT, 1);
+    if (rt->slice.stands)
+        stand(L);
     if (lua_gethook(t->leaf) != on_count)
         count(rt, t->leaf);
 }

@@ -43,6 +43,14 @@ static inline void slice_awake(struct runtime *rt)
         slice_start(rt);
 }
 
+/* Has every tasklet that holds on for so many seconds give way, and end one that holds on for
+** longer in one go, past any pcall; HUGE_VAL: never. Takes no signal, but a hook that stands
+** and costs a third or more of what pure Lua does: for hosts that ask for it. */
+void slice_stand(struct runtime *rt, double gives_way, double dies);
+
+/* Code outside of any tasklet begins in L, or has ended. */
+void slice_call(struct runtime *rt, lua_State *L, bool begins);
+
 /* Before t goes on: arms the hook that counts for neap.run, or that raises what was
 ** thrown into a tasklet which a hook has cut. */
 void slice_before(struct runtime *rt, struct tasklet *t);

@@ -224,7 +224,7 @@ static bool tell_watchers(lua_State *L, int self, bool ok, int first)
         lua_pushvalue(L, self);
         lua_pushboolean(L, ok);
         if (ok)
-            lua_pushnil(L);
+            first <= top ? lua_pushvalue(L, first) : lua_pushnil(L);
         else if (error_is(L, first, ERROR_TASKLET_EXIT))
             lua_pushvalue(L, first);
         else
@@ -268,12 +268,14 @@ static void recall_failure(lua_State *L, int self, int i)
 static void settle(lua_State *L, int self, bool ok, int first)
 {
     struct tasklet *t = lua_touserdata(L, self), *joiner;
+    bool doomed = t->doomed;
     t->thrown = t->doomed = false;          /* too late, or done */
     luaL_checkstack(L, LUA_MINSTACK, NULL); /* the results may have filled the frame */
     if (!ok)
         recall_failure(L, self, first);
     /* the program's main tasklet never ends without a word */
-    bool taken = ok || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);
+    bool taken =
+        ok || doomed || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);
     if (t->side) {
         taken |= answer_deferred(L, self, ok, first);
         taken |= tell_watchers(L, self, ok, first);
@@ -414,7 +416,10 @@ static int cut(lua_State *L)
         }
     }
     if (!rt->closing) {
-        error_push(L, ERROR_TASKLET_EXIT, NULL);
+        if (t->doomed)
+            tasklet_get(L, 2, SIDE_THROWN);
+        else
+            error_push(L, ERROR_TASKLET_EXIT, NULL);
         settle(L, 2, false, 3);
     }
     return 0;

@@ -39,7 +39,7 @@ struct tasklet {
     bool thrown : 1; /* then: SIDE_THROWN is to be raised in it */
     bool held : 1;   /* its group is paused */
     bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
-    bool doomed : 1;  /* killed hard where it could not be left: whatever it does raises */
+    bool doomed : 1;  /* killed hard, with SIDE_THROWN: what it still does raises that */
     bool late : 1;    /* what was thrown came while it ran: it is raised where it next waits */
     uint8_t left : 2; /* enum wait_left: of the wait that it left, until it goes on */
 };
@@ -49,6 +49,7 @@ struct side {
     struct object object;
     struct wait_queue joiners;
     uint64_t host_id; /* in runtime.slots; 0: the host does not know it */
+    double ran;       /* seconds in one go, before the standing hook has last cut it */
     double remainder; /* of its timer, while its group is paused; < 0: it has none */
     bool ended, ok;   /* SIDE_OUTCOME holds the results, or the error */
     bool grouped;     /* SIDE_GROUP is its group */

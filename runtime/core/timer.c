@@ -10,8 +10,9 @@
 
 int timer_open(struct runtime *rt)
 {
-    rt->real.rate = rt->own.rate = 1;
-    rt->own.base = rt->own.real_base = clock_now();
+    rt->real.source = rt->own.source = &rt->real_time;
+    rt->real.rate = rt->scale = 1;
+    rt->real.bound = rt->own.bound = UINT64_MAX;
     rt->clock = &rt->own;
     return timer_add_clock(rt, &rt->real) < 0 || timer_add_clock(rt, &rt->own) < 0 ? -ENOMEM
                                                                                    : 0;
@@ -69,11 +70,35 @@ void timer_remove_clock(struct runtime *rt, struct clock *c)
     c->place = CLOCK_NOWHERE;
 }
 
+static void set_rate(struct clock *c, double rate)
+{
+    c->base = clock_read(c);
+    c->real_base = real_time_now(c->source);
+    c->rate = rate;
+}
+
 void timer_scale(struct runtime *rt, double scale)
 {
-    rt->own.base = clock_read(&rt->own);
-    rt->own.real_base = clock_now();
-    rt->own.rate = scale;
+    rt->scale = scale;
+    if (rt->flows)
+        set_rate(&rt->own, scale);
+}
+
+void timer_flow(struct runtime *rt, bool on)
+{
+    rt->flows = on;
+    set_rate(&rt->own, on ? rt->scale : 0);
+}
+
+void timer_advance(struct runtime *rt, double seconds)
+{
+    rt->own.base += seconds * rt->scale;
+}
+
+void timer_bound(struct runtime *rt, bool on)
+{
+    rt->own.bound = on ? rt->own.timers.next_seq : UINT64_MAX;
+    rt->real.bound = on ? rt->real.timers.next_seq : UINT64_MAX;
 }
 
 /* ---- arming ---- */
@@ -130,7 +155,7 @@ size_t timer_count(const struct runtime *rt)
 
 bool timer_pending(const struct runtime *rt)
 {
-    return rt->real.timers.count > 0 || (rt->own.timers.count > 0 && rt->own.rate > 0);
+    return rt->real.timers.count > 0 || (rt->own.timers.count > 0 && rt->scale > 0);
 }
 
 /* ---- firing ---- */
@@ -150,7 +175,7 @@ static bool fire(struct runtime *rt, struct clock *c, bool lua)
     double due, now = clock_read(c);
     struct heap_node *n;
     /* one that is armed in here waits for the next look, so that a delay of 0 cannot spin */
-    uint64_t before = c->timers.next_seq;
+    uint64_t before = c->timers.next_seq < c->bound ? c->timers.next_seq : c->bound;
     while ((n = heap_first(&c->timers, &due)) && due <= now && n->seq < before) {
         if (n->kind & TIMER_LUA && !lua)
             return true;
@@ -170,9 +195,9 @@ bool timer_fire_due(struct runtime *rt, bool lua)
 double timer_next(struct runtime *rt)
 {
     double due, next = HUGE_VAL;
-    if (rt->own.rate > 0 && heap_first(&rt->own.timers, &due))
-        next = (due - clock_read(&rt->own)) / rt->own.rate;
-    if (heap_first(&rt->real.timers, &due) && due - clock_now() < next)
-        next = due - clock_now();
+    if (rt->scale > 0 && heap_first(&rt->own.timers, &due))
+        next = (due - clock_read(&rt->own)) / rt->scale;
+    if (heap_first(&rt->real.timers, &due) && due - runtime_now(rt) < next)
+        next = due - runtime_now(rt);
     return next > 0 ? next : 0;
 }

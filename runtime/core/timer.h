@@ -41,8 +41,17 @@ static inline double timer_now(struct runtime *rt)
     return clock_read(rt->clock);
 }
 
-/* Sets the rate of the runtime's own clock from now on; 0: it stands. */
+/* Sets the rate of the runtime's own clock; 0: it stands. */
 void timer_scale(struct runtime *rt, double scale);
+
+/* Lets that clock flow with the real one, or stand. */
+void timer_flow(struct runtime *rt, bool on);
+
+/* Moves it on, standing, by so many real seconds at its rate. */
+void timer_advance(struct runtime *rt, double seconds);
+
+/* on: what is armed from now on is not due until this is called again. */
+void timer_bound(struct runtime *rt, bool on);
 
 /* The clock of a timer that is or was armed; NULL: it is gone. */
 static inline struct clock *timer_clock(const struct runtime *rt, const struct heap_node *n)

@@ -1,73 +1,54 @@
-/* neap.h implemented: every entry checks its thread and its arguments, and runs what may
-** raise under a pcall of its own. */
-#include "neap.h"
+/* A runtime's life: configuration, hooks, errors. */
+#include "embed/embed.h"
 
 #include "bind/bind.h"
 #include "core/sched.h"
+#include "core/slice.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
+#include "reactor/inbox.h"
 
-#include <pthread.h>
 #include <string.h>
-
-struct neap {
-    struct runtime rt;
-    neap_config config;
-    pthread_t owner;
-    bool running;
-    int error;
-    char error_text[512];
-    bool warns; /* warn("@on") */
-    size_t warning_length;
-    char warning[512]; /* the pieces so far */
-};
 
 static const char registry_key; /* registry: the neap of a state */
 
 /* ---- errors ---- */
 
-static int fail(neap *N, int code, const char *text)
+int embed_fail(neap *N, int code, const char *text)
 {
     N->error = code;
     strncpy(N->error_text, text, sizeof N->error_text - 1);
     return code;
 }
 
-static bool owned(neap *N)
-{
-    return N && pthread_equal(N->owner, pthread_self());
-}
-
-/* Calls f on the main state with the n values on the top. On failure the error's text is
-** kept, and its code: NEAP_EMEM, or what `code` says. */
-static int protect(neap *N, lua_CFunction f, int n, int code)
+int embed_protect(neap *N, lua_CFunction f, int n, int nresults, int code)
 {
     lua_State *L = N->rt.L;
     if (!lua_checkstack(L, LUA_MINSTACK)) {
         lua_pop(L, n);
-        return fail(N, NEAP_EMEM, "not enough memory");
+        return embed_fail(N, NEAP_EMEM, "not enough memory");
     }
     lua_pushcfunction(L, f);
     lua_insert(L, -(n + 1));
-    int status = lua_pcall(L, n, 0, 0);
+    int status = lua_pcall(L, n, nresults, 0);
     if (status == LUA_OK)
         return NEAP_OK;
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
-    fail(N, status == LUA_ERRMEM ? NEAP_EMEM : code, text);
+    embed_fail(N, status == LUA_ERRMEM ? NEAP_EMEM : code, text);
     lua_pop(L, 1);
     return N->error;
 }
 
-/* ---- hooks ---- */
-
-static neap_task task_of(neap *N, struct tasklet *t)
+int neap_error(neap *N, const char **msg)
 {
-    if (!t || !t->side)
-        return (neap_task){0};
-    if (!t->side->host_id)
-        t->side->host_id = slots_add(&N->rt.slots, &N->rt.memory, t);
-    return (neap_task){t->side->host_id};
+    if (!embed_owned(N))
+        return NEAP_ETHREAD;
+    if (msg)
+        *msg = N->error_text;
+    return N->error;
 }
+
+/* ---- hooks ---- */
 
 static void on_write(struct runtime *rt, const char *s, size_t n)
 {
@@ -88,7 +69,8 @@ static void on_fail(struct runtime *rt, struct tasklet *t, const char *message,
 {
     neap *N = rt->host;
     if (N->config.fail)
-        N->config.fail(N->config.ud, task_of(N, t), message, trace);
+        N->config.fail(N->config.ud, t && t->side ? embed_task(N, t) : (neap_task){0}, message,
+                       trace);
     else
         error_log(rt, "%s\n%s", message, trace);
 }
@@ -125,6 +107,45 @@ unsigned neap_version(void)
     return NEAP_VERSION;
 }
 
+/* The first searcher of require: asks the host. */
+static int search_host(lua_State *L)
+{
+    neap *N = runtime_of(L)->host;
+    const char *name = luaL_checkstring(L, 1);
+    switch (N->config.load(N->config.ud, L, name)) {
+    case 0:
+        return 0;
+    case 1:
+        lua_pushfstring(L, "the host's %s", name);
+        return 2;
+    default:
+        return lua_error(L);
+    }
+}
+
+static void add_searcher(lua_State *L)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i > 0; i--) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushcfunction(L, search_host);
+    lua_rawseti(L, -2, 1);
+    lua_pop(L, 2);
+}
+
+static void seed_random(lua_State *L, uint64_t seed)
+{
+    lua_getglobal(L, "math");
+    lua_getfield(L, -1, "randomseed");
+    lua_pushinteger(L, (lua_Integer)seed);
+    lua_pushinteger(L, 0);
+    lua_call(L, 2, 0);
+    lua_pop(L, 1);
+}
+
 static int open_libraries(lua_State *L)
 {
     neap *N = runtime_of(L)->host;
@@ -133,6 +154,13 @@ static int open_libraries(lua_State *L)
     lua_pushlightuserdata(L, N);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &registry_key);
     bind_open(L);
+    lua_pop(L, 1);
+    embed_open_objects(L);
+    embed_deny(L, N->config.deny);
+    if (N->config.load)
+        add_searcher(L);
+    if (N->config.seed)
+        seed_random(L, N->config.seed);
     return 0;
 }
 
@@ -149,10 +177,39 @@ static const char *take_config(neap_config *to, const neap_config *c)
         if (((const char *)c)[i])
             return "neap_config sets what this version does not know";
     memcpy(to, c, sizeof *to);
-    if (c->load || c->clock || c->wake || c->mem_limit || c->slice_ns || c->runaway_ns ||
-        c->seed || c->deny)
-        return "neap_config sets what this version does not have yet";
+    if (c->slice_ns < 0 || c->runaway_ns < 0)
+        return "neap_config has a negative time";
     return NULL;
+}
+
+static void set_up(neap *N, const neap_config *c)
+{
+    struct runtime *rt = &N->rt;
+    N->config = *c;
+    atomic_store(&N->owner, pthread_self());
+    rt->host = N;
+    rt->on_write = on_write;
+    rt->on_log = on_log;
+    rt->on_fail = on_fail;
+    rt->real_time = (struct real_time){c->clock, c->ud};
+}
+
+static void limit(neap *N)
+{
+    struct runtime *rt = &N->rt;
+    rt->memory_limit = N->config.mem_limit;
+    slice_stand(rt, N->config.slice_ns > 0 ? (double)N->config.slice_ns * 1e-9 : HUGE_VAL,
+                N->config.runaway_ns > 0 ? (double)N->config.runaway_ns * 1e-9 : HUGE_VAL);
+}
+
+static void release(neap *N)
+{
+    struct memory memory = N->rt.memory;
+    inbox_free(N->rt.inbox);
+    slots_free(&N->answers, &memory);
+    slots_free(&N->channels, &memory);
+    memory_free(&memory, N, sizeof *N);
+    memory_close(&memory);
 }
 
 neap *neap_new(const neap_config *c, const char **why)
@@ -170,44 +227,52 @@ neap *neap_new(const neap_config *c, const char **why)
     *why = "not enough memory";
     if (!N)
         return NULL;
-    N->config = config;
-    N->owner = pthread_self();
-    struct runtime *rt = &N->rt;
-    rt->memory = memory;
-    rt->host = N;
-    rt->on_write = on_write;
-    rt->on_log = on_log;
-    rt->on_fail = on_fail;
-    if (runtime_open(rt, why) < 0)
+    N->rt.memory = memory;
+    set_up(N, &config);
+    N->rt.inbox = inbox_new();
+    if (!N->rt.inbox || runtime_open(&N->rt, why) < 0)
         goto fail;
-    if (protect(N, open_libraries, 0, NEAP_ERUN) == NEAP_OK)
+    if (embed_protect(N, open_libraries, 0, 0, NEAP_ERUN) == NEAP_OK) {
+        limit(N);
         return N;
+    }
     *why = "not enough memory";
-    runtime_close(rt);
+    runtime_close(&N->rt);
 fail:
-    memory = rt->memory;
-    memory_free(&memory, N, sizeof *N);
-    memory_close(&memory);
+    release(N);
     return NULL;
 }
 
 void neap_free(neap *N)
 {
-    if (!owned(N))
+    if (!embed_owned(N))
         return;
     if (N->running) {
-        error_log(&N->rt, "neap_free was called from inside a run");
+        error_log(&N->rt, "neap_free was called from inside a step or a run");
         return;
     }
+    struct runtime *rt = &N->rt;
+    rt->memory_limit = 0;
+    sched_take_in(rt);
+    for (size_t n = rt->tasklet_count; n > 0 && !list_empty(&rt->tasklets); n--)
+        embed_kill(N, container_of(rt->tasklets.prev, struct tasklet, all), "the runtime ends");
     runtime_close(&N->rt);
-    struct memory memory = N->rt.memory;
-    memory_free(&memory, N, sizeof *N);
-    memory_close(&memory);
+    release(N);
+}
+
+int neap_adopt(neap *N)
+{
+    if (!N)
+        return NEAP_EARG;
+    if (N->running)
+        return NEAP_EBUSY;
+    atomic_store(&N->owner, pthread_self());
+    return NEAP_OK;
 }
 
 lua_State *neap_lua(neap *N)
 {
-    return owned(N) ? N->rt.L : NULL;
+    return embed_owned(N) ? N->rt.L : NULL;
 }
 
 neap *neap_of(lua_State *L)
@@ -218,182 +283,4 @@ neap *neap_of(lua_State *L)
     neap *N = lua_touserdata(L, -1);
     lua_pop(L, 1);
     return N;
-}
-
-int neap_error(neap *N, const char **msg)
-{
-    if (!owned(N))
-        return NEAP_ETHREAD;
-    if (msg)
-        *msg = N->error_text;
-    return N->error;
-}
-
-/* ---- run ---- */
-
-/* spawn(f, ...): the new tasklet's id is left in its slot, and that on the stack below. */
-static int spawn(lua_State *L)
-{
-    neap *N = runtime_of(L)->host;
-    uint64_t *id = lua_touserdata(L, 1);
-    struct tasklet *t = tasklet_spawn(L, lua_gettop(L) - 2, -1);
-    tasklet_side(L, -1);
-    *id = task_of(N, t).id;
-    if (*id)
-        return 0;
-    sched_remove(&N->rt, t); /* nobody could ever ask for it */
-    tasklet_drop(&N->rt, t);
-    return luaL_error(L, "not enough memory");
-}
-
-neap_task neap_spawn(neap *N, int nargs)
-{
-    neap_task t = {0};
-    if (!owned(N))
-        return t;
-    lua_State *L = N->rt.L;
-    if (nargs < 0 || lua_gettop(L) < nargs + 1) {
-        fail(N, NEAP_EARG, "neap_spawn: no function, or fewer arguments than said");
-        return t;
-    }
-    if (!lua_checkstack(L, 2)) {
-        lua_pop(L, nargs + 1);
-        fail(N, NEAP_EMEM, "not enough memory");
-        return t;
-    }
-    lua_pushlightuserdata(L, &t.id);
-    lua_insert(L, -(nargs + 2));
-    protect(N, spawn, nargs + 2, NEAP_EMEM);
-    return t;
-}
-
-struct chunk {
-    const char *path, *text, *name; /* path NULL: the text */
-    size_t length;
-};
-
-/* load(chunk, ...): loads it and spawns it; leaves the id as spawn does. */
-static int load(lua_State *L)
-{
-    const struct chunk *c = lua_touserdata(L, 2);
-    int status = c->path ? luaL_loadfilex(L, c->path, "t")
-                         : luaL_loadbufferx(L, c->text, c->length, c->name, "t");
-    if (status != LUA_OK)
-        return lua_error(L);
-    lua_replace(L, 2);
-    return spawn(L);
-}
-
-static neap_task load_and_spawn(neap *N, struct chunk *c, int nargs)
-{
-    neap_task t = {0};
-    lua_State *L = N->rt.L;
-    if (!lua_checkstack(L, 4)) {
-        lua_pop(L, nargs);
-        fail(N, NEAP_EMEM, "not enough memory");
-        return t;
-    }
-    lua_pushlightuserdata(L, &t.id);
-    lua_insert(L, -(nargs + 1));
-    lua_pushlightuserdata(L, c);
-    lua_insert(L, -(nargs + 1));
-    protect(N, load, nargs + 2, NEAP_ESYNTAX);
-    return t;
-}
-
-neap_task neap_file(neap *N, const char *path, int nargs)
-{
-    if (!owned(N))
-        return (neap_task){0};
-    bool there = nargs >= 0 && lua_gettop(N->rt.L) >= nargs;
-    if (!path || !there) {
-        lua_pop(N->rt.L, there ? nargs : 0);
-        fail(N, NEAP_EARG, "neap_file: no path, or fewer arguments than said");
-        return (neap_task){0};
-    }
-    return load_and_spawn(N, &(struct chunk){.path = path}, nargs);
-}
-
-neap_task neap_text(neap *N, const char *s, size_t n, const char *name)
-{
-    if (!owned(N))
-        return (neap_task){0};
-    if (!s) {
-        fail(N, NEAP_EARG, "neap_text: no text");
-        return (neap_task){0};
-    }
-    return load_and_spawn(
-        N, &(struct chunk){.text = s, .length = n, .name = name ? name : "=text"}, 0);
-}
-
-int neap_run(neap *N)
-{
-    if (!owned(N))
-        return NEAP_ETHREAD;
-    if (N->running)
-        return fail(N, NEAP_EBUSY, "neap_run was called from inside itself");
-    if (!lua_checkstack(N->rt.L, LUA_MINSTACK))
-        return fail(N, NEAP_EMEM, "not enough memory");
-    N->running = true;
-    bool stopped = sched_run(&N->rt);
-    N->running = false;
-    return stopped ? 1 : NEAP_OK;
-}
-
-void neap_interrupt(neap *N)
-{
-    if (!N)
-        return;
-    atomic_store(&N->rt.stop, true);
-    reactor_wake(N->rt.reactor);
-}
-
-/* ---- tasklets, figures ---- */
-
-int neap_status(neap *N, neap_task id)
-{
-    if (!owned(N))
-        return NEAP_ETHREAD;
-    int last_word;
-    struct tasklet *t = slots_find(&N->rt.slots, id.id, &last_word);
-    if (!t) {
-        switch (last_word) {
-        case TASKLET_RETURNED:
-            return NEAP_DONE;
-        case TASKLET_FAILED:
-            return NEAP_FAILED;
-        default:
-            return NEAP_ESTALE;
-        }
-    }
-    switch (t->state) {
-    case TASKLET_READY:
-        return NEAP_READY;
-    case TASKLET_RUNNING:
-        return NEAP_RUNNING;
-    default:
-        return NEAP_WAITING;
-    }
-}
-
-void neap_get_stats(neap *N, neap_stats *out)
-{
-    neap_stats s = {0};
-    if (!out)
-        return;
-    size_t size = out->size && out->size < sizeof s ? out->size : sizeof s;
-    s.size = out->size;
-    if (owned(N)) {
-        struct runtime *rt = &N->rt;
-        s.tasks = rt->tasklet_count;
-        s.ready = rt->ready_count;
-        s.timers = timer_count(rt);
-        s.preempts = rt->preempts;
-        s.watches = reactor_watches(rt->reactor);
-        s.mem = rt->memory.used;
-        s.mem_peak = rt->memory.peak;
-        s.resumes = rt->resumes;
-        s.fails = rt->fails;
-    }
-    memcpy(out, &s, size);
 }

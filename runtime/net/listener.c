@@ -56,7 +56,7 @@ static void starve(struct listener *l, int error)
     list_push_back(&rt->starved, &l->starved);
     if (timer_arm(rt, &l->retry.timer, TIMER_CALL | TIMER_REAL, l->pause) < 0)
         return; /* no memory either: the next free descriptor wakes it */
-    double now = clock_now();
+    double now = runtime_now(rt);
     if (now - l->told >= longest_pause) {
         l->told = now;
         error_log(rt, "accept: %s; clients wait until a descriptor is free", strerror(error));

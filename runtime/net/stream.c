@@ -389,7 +389,7 @@ static void on_leftover_deadline(struct runtime *rt, struct timed_call *c)
 {
     struct leftover *g = container_of(c, struct leftover, deadline);
     int n = 0;
-    if (clock_now() < g->last && ioctl(g->fd, SIOCOUTQ, &n) == 0 && n > 0 &&
+    if (runtime_now(rt) < g->last && ioctl(g->fd, SIOCOUTQ, &n) == 0 && n > 0 &&
         timer_arm(rt, &c->timer, TIMER_CALL | TIMER_REAL, DRAIN) == 0)
         return;
     leftover_end(g);
@@ -449,7 +449,7 @@ static bool leave_behind(struct stream *s)
     g->fd = s->fd;
     g->kind = s->kind;
     g->deadline.fn = on_leftover_deadline;
-    g->last = clock_now() + LINGER;
+    g->last = runtime_now(rt) + LINGER;
     if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, LINGER) < 0) {
         memory_free(&rt->memory, g, sizeof *g);
         return false;

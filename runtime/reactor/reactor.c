@@ -1,20 +1,28 @@
 #include "reactor/reactor.h"
 
 #include <assert.h>
+#include <dirent.h>
+#include <errno.h>
 #include <ev.h>
 #include <math.h>
-#include <time.h>
-
-#ifdef NEAP_STRESS
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
-#endif
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
 
 struct reactor {
     struct ev_loop *loop;
     struct memory *memory;
-    ev_async wake;
+    ev_io wake; /* on an eventfd: libev's own ev_async writes only while its loop waits, and a
+                ** host that polls the loop's descriptor would not see it */
+    int wake_fd;
+    atomic_bool woken;
     ev_timer deadline; /* ends a turn in time; neap's own timers live in its heaps */
     size_t watches;
+    int fd; /* of epoll; -1: not known */
+    bool searched;
 };
 
 static_assert(sizeof(ev_io) <= sizeof((struct watch *)0)->ev, "struct watch holds an ev_io");
@@ -24,9 +32,15 @@ static ev_io *io_of(const struct watch *w)
     return (ev_io *)w->ev;
 }
 
-static void on_wake(struct ev_loop *loop, ev_async *w, int revents)
+/* What has been brought is looked at behind this, so a wake in the middle is not lost. */
+static void on_wake(struct ev_loop *loop, ev_io *w, int revents)
 {
-    (void)loop, (void)w, (void)revents;
+    struct reactor *r = ev_userdata(loop);
+    uint64_t count;
+    (void)revents;
+    if (read(w->fd, &count, sizeof count) < 0)
+        return; /* there was none */
+    atomic_store(&r->woken, false);
 }
 
 static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
@@ -54,6 +68,7 @@ struct reactor *reactor_new(struct memory *m, const char **why)
         return NULL;
     }
     r->memory = m;
+    r->fd = r->wake_fd = -1;
     r->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
     if (!r->loop || ev_backend(r->loop) != EVBACKEND_EPOLL) {
         *why = "cannot make an epoll loop (out of descriptors?)";
@@ -62,18 +77,25 @@ struct reactor *reactor_new(struct memory *m, const char **why)
     }
     ev_set_userdata(r->loop, r);
     ev_timer_init(&r->deadline, on_deadline, 0, 0);
-    ev_async_init(&r->wake, on_wake);
-    ev_async_start(r->loop,
-                   &r->wake); /* at the first one libev needs a descriptor, or aborts */
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->wake_fd < 0) {
+        *why = "cannot make an eventfd (out of descriptors?)";
+        reactor_free(r);
+        return NULL;
+    }
+    ev_io_init(&r->wake, on_wake, r->wake_fd, EV_READ);
+    ev_io_start(r->loop, &r->wake);
     return r;
 }
 
 void reactor_free(struct reactor *r)
 {
-    if (r->loop) {
-        ev_async_stop(r->loop, &r->wake);
-        ev_loop_destroy(r->loop);
+    if (r->wake_fd >= 0) {
+        ev_io_stop(r->loop, &r->wake);
+        close(r->wake_fd);
     }
+    if (r->loop)
+        ev_loop_destroy(r->loop);
     memory_free(r->memory, r, sizeof *r);
 }
 
@@ -94,7 +116,52 @@ void reactor_poll(struct reactor *r, double wait)
 
 void reactor_wake(struct reactor *r)
 {
-    ev_async_send(r->loop, &r->wake);
+    static const uint64_t one = 1;
+    int error = errno; /* a signal handler's caller keeps its own */
+    if (!atomic_exchange(&r->woken, true) && write(r->wake_fd, &one, sizeof one) < 0)
+        atomic_store(&r->woken, false); /* cannot be: the counter is far from full */
+    errno = error;
+}
+
+/* ---- the loop's descriptor ----
+** libev shows it nowhere. It is the eventpoll that watches wake_fd. */
+
+/* Whether fd is an eventpoll that watches `target`. */
+static bool watches(int fd, int target)
+{
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+    FILE *f = fopen(path, "re");
+    bool found = false;
+    int n;
+    while (f && !found && fgets(line, sizeof line, f))
+        found = sscanf(line, "tfd: %d", &n) == 1 && n == target;
+    if (f)
+        fclose(f);
+    return found;
+}
+
+static int find_watcher(int target)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *e;
+    int found = -1;
+    while (dir && found < 0 && (e = readdir(dir)))
+        if (*e->d_name != '.' && watches(atoi(e->d_name), target))
+            found = atoi(e->d_name);
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+int reactor_fd(struct reactor *r)
+{
+    if (!r->searched) {
+        ev_run(r->loop, EVRUN_NOWAIT); /* only in there the kernel is told of new watches */
+        r->fd = find_watcher(r->wake_fd);
+        r->searched = true;
+    }
+    return r->fd;
 }
 
 size_t reactor_watches(const struct reactor *r)

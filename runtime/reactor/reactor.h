@@ -31,6 +31,10 @@ void reactor_poll(struct reactor *r, double wait);
 /* Any thread, and signal handlers: the running or the next reactor_poll returns soon. */
 void reactor_wake(struct reactor *r);
 
+/* The descriptor that tells, by being readable, that a turn would find something; -1 where
+** it cannot be told. The reactor's own: found at the first call. */
+int reactor_fd(struct reactor *r);
+
 /* Watches that are active now. */
 size_t reactor_watches(const struct reactor *r);
 

@@ -1,0 +1,123 @@
+/* What a host denies its scripts, by absence: the names are not there. */
+#include "embed/embed.h"
+
+#include "lauxlib.h"
+
+#include <string.h>
+
+/* A name that goes: of a global library, or a module of neap that is not known to require. */
+static const struct denied {
+    unsigned bit;
+    const char *library, *name; /* library NULL: the global, or the module, itself */
+} denied[] = {
+    {NEAP_FS, "io", "open"},
+    {NEAP_FS, "io", "lines"},
+    {NEAP_FS, "io", "input"},
+    {NEAP_FS, "io", "output"},
+    {NEAP_FS, "io", "tmpfile"},
+    {NEAP_FS, "os", "remove"},
+    {NEAP_FS, "os", "rename"},
+    {NEAP_FS, "os", "tmpname"},
+    {NEAP_FS, "package", "searchpath"},
+    {NEAP_FS, NULL, "dofile"},
+    {NEAP_FS, NULL, "loadfile"},
+    {NEAP_FS, NULL, "neap.fs"},
+    {NEAP_NET, NULL, "neap.net"},
+    {NEAP_NET, NULL, "neap.tls"},
+    {NEAP_NET, NULL, "neap.http"},
+    {NEAP_NET, NULL, "neap.websocket"},
+    {NEAP_NET, NULL, "neap.compat"},
+    {NEAP_NET, "neap", "wait_fd"},
+    {NEAP_PROC, "os", "execute"},
+    {NEAP_PROC, "os", "exit"},
+    {NEAP_PROC, "io", "popen"},
+    {NEAP_PROC, NULL, "neap.process"},
+    {NEAP_PROC, NULL, "neap.signal"},
+    {NEAP_PROC, NULL, "neap.worker"},
+    {NEAP_CMOD, "package", "loadlib"},
+    {NEAP_ENV, "os", "getenv"},
+    {NEAP_ENV, "os", "setlocale"},
+    {NEAP_BYTECODE, "string", "dump"},
+    {NEAP_DEBUG, NULL, "debug"},
+};
+
+/* Takes the field from the table on the top. */
+static void take_field(lua_State *L, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+}
+
+static void take_from_registry(lua_State *L, const char *table, const char *name)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, table);
+    take_field(L, name);
+    lua_pop(L, 1);
+}
+
+static void take(lua_State *L, const struct denied *d)
+{
+    if (!d->library) {
+        lua_pushglobaltable(L);
+        take_field(L, d->name);
+        take_from_registry(L, LUA_LOADED_TABLE, d->name);
+        take_from_registry(L, LUA_PRELOAD_TABLE, d->name);
+    } else if (lua_getglobal(L, d->library) == LUA_TTABLE) {
+        take_field(L, d->name);
+    }
+    lua_pop(L, 1);
+}
+
+/* package.searchers keeps its first n. */
+static void keep_searchers(lua_State *L, lua_Integer n)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i > n; i--) {
+        lua_pushnil(L);
+        lua_rawseti(L, -2, i);
+    }
+    lua_pop(L, 2);
+}
+
+/* load and loadfile, which take text only. Upvalues: the function, the index of its mode. */
+static int load_text(lua_State *L)
+{
+    int mode = (int)lua_tointeger(L, lua_upvalueindex(2));
+    if (lua_gettop(L) < mode)
+        lua_settop(L, mode);
+    lua_pushliteral(L, "t");
+    lua_replace(L, mode);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static void text_only(lua_State *L, const char *name, int mode)
+{
+    if (lua_getglobal(L, name) == LUA_TNIL) {
+        lua_pop(L, 1);
+        return;
+    }
+    lua_pushinteger(L, mode);
+    lua_pushcclosure(L, load_text, 2);
+    lua_setglobal(L, name);
+}
+
+void embed_deny(lua_State *L, unsigned bits)
+{
+    enum { PRELOAD = 1, LUA_FILES };
+    for (size_t i = 0; i < sizeof denied / sizeof *denied; i++)
+        if (bits & denied[i].bit)
+            take(L, &denied[i]);
+    if (bits & NEAP_FS)
+        keep_searchers(L, PRELOAD);
+    else if (bits & NEAP_CMOD)
+        keep_searchers(L, LUA_FILES);
+    if (bits & NEAP_BYTECODE) {
+        text_only(L, "load", 3);
+        text_only(L, "loadfile", 2);
+    }
+}

@@ -1,0 +1,58 @@
+/* What the files of neap.h's implementation share. Every entry checks its thread and its
+** arguments, and runs what may raise under a pcall of its own. */
+#ifndef EMBED_EMBED_H
+#define EMBED_EMBED_H
+
+#include "core/runtime.h"
+#include "neap.h"
+
+#include <pthread.h>
+
+struct neap {
+    struct runtime rt;
+    neap_config config;
+    _Atomic(pthread_t) owner;
+    atomic_bool running; /* in a step or a run */
+    int error;
+    char error_text[512];
+    bool warns; /* warn("@on") */
+    size_t warning_length;
+    char warning[512]; /* the pieces so far */
+
+    bool keeps_collector; /* neap_gc has been called: nothing collects inside a step */
+    size_t live_size;     /* when the last cycle ended */
+    int64_t script_ns, gc_ns, gc_max_ns, over_ns;
+
+    struct slots answers, channels; /* of neap_defer and neap_channel */
+    int refs_ref;                   /* registry: type -> id -> reference, weak */
+    size_t refs;
+    int channel_ids_ref; /* registry: name -> id in channels */
+};
+
+/* Whether the calling thread may use N. */
+static inline bool embed_owned(neap *N)
+{
+    return N &&
+           pthread_equal(atomic_load_explicit(&N->owner, memory_order_relaxed), pthread_self());
+}
+
+/* Keeps a failure for neap_error; its code. */
+int embed_fail(neap *N, int code, const char *text);
+
+/* Calls f on the main state with the n values on the top, taken off; nresults are left. On
+** failure nothing is left, the error's text is kept, and its code: NEAP_EMEM, or `code`. */
+int embed_protect(neap *N, lua_CFunction f, int n, int nresults, int code);
+
+/* The id by which the host knows t, or may know it from now on; 0: no memory. */
+neap_task embed_task(neap *N, struct tasklet *t);
+
+/* Ends a live tasklet for good; who waits for it gets the text. A result of neap.h. */
+int embed_kill(neap *N, struct tasklet *t, const char *why);
+
+/* Takes away what the bits of neap_config.deny name. [E] */
+void embed_deny(lua_State *L, unsigned bits);
+
+/* What references and named channels need in the state. [E] */
+void embed_open_objects(lua_State *L);
+
+#endif
