@@ -48,10 +48,10 @@ static void check_config(void)
         neap_config c;
         char more[16];
     } large = {.c = {.size = sizeof large}};
-    neap_config small = {.size = 8}, later = {.size = sizeof later, .mem_limit = 1};
+    neap_config small = {.size = 8}, wrong = {.size = sizeof wrong, .slice_ns = -1};
     CHECK(!neap_new(&small, &why) && why);
     why = NULL;
-    CHECK(!neap_new(&later, &why) && why);
+    CHECK(!neap_new(&wrong, &why) && why);
     large.more[15] = 1; /* of a version that this one does not know */
     why = NULL;
     CHECK(!neap_new((neap_config *)&large, &why) && why);
