@@ -7,6 +7,7 @@ local variants = child.neap:find("/asan/") and { "asan" } or { "static", "shared
 local programs = {
     ["embed/hello"] = "^hello world\n$",
     ["embed/errors"] = "^$",
+    ["embed/step"] = "^$",
     ["embed/two"] = "^$",
     ["embed/teardown"] = "^$",
     ["embed/callbacks"] = "^done\n$",

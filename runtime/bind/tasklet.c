@@ -290,6 +290,7 @@ static int kill_hard(lua_State *L, struct tasklet *t)
         tasklet_leave(L, t);
         return wait_switch(L, 0, nothing_k);
     }
+    error_push(L, ERROR_TASKLET_EXIT, NULL);
     slice_doom(L, t);
     if (!wait_in_reactor_code(L))
         slice_raise(L, t);

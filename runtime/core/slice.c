@@ -164,8 +164,7 @@ static void end_runaway(lua_State *L, struct tasklet *t, double held)
     report_runaway(L, t, held);
     if (t) {
         lua_pushvalue(L, -1);
-        slice_throw(L, t);
-        t->doomed = true;
+        slice_doom(L, t);
     } else {
         lua_sethook(L, lua_gethook(L), LUA_MASKCOUNT, 1);
     }
@@ -272,7 +271,7 @@ void slice_doom(lua_State *L, struct tasklet *t)
     luaL_checkstack(L, 4, NULL);
     t->doomed = true;
     tasklet_push(L, t);
-    error_push(L, ERROR_TASKLET_EXIT, NULL);
+    lua_insert(L, -2);
     tasklet_interrupt(L, lua_gettop(L) - 1);
     lua_pop(L, 1);
     lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);

@@ -62,8 +62,9 @@ void slice_after(struct tasklet *t);
 ** something is to be raised in it, or its instructions are counted. [E] */
 void slice_new_leaf(lua_State *L, struct tasklet *t);
 
-/* Kills the running tasklet, which cannot be left here, for good: outside of reactor code
-** each of its instructions raises, until it can be left. [E] */
+/* Kills the running tasklet, which cannot be left here, for good with the error on the top,
+** taken off: outside of reactor code each of its instructions raises, until it can be left.
+** [E] */
 void slice_doom(lua_State *L, struct tasklet *t);
 
 /* Raises what was thrown into the running tasklet while a hook had cut it. [E] */

@@ -49,8 +49,7 @@ static int kill(lua_State *L)
     tasklet_push(L, t); /* it stays until all is told */
     lua_replace(L, 1);
     if (t->state == TASKLET_RUNNING) {
-        slice_throw(L, t);
-        t->doomed = true;
+        slice_doom(L, t);
         return 0;
     }
     tasklet_set(L, 1, SIDE_THROWN);

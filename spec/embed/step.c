@@ -127,7 +127,8 @@ static void test_limits(void)
           NEAP_FAILED);
     CHECK(strstr(failed.text, "has held on for"));
     forget();
-    CHECK(status_after(N, "coroutine.wrap(function() while true do end end)()", 1) == NEAP_FAILED);
+    CHECK(status_after(N, "coroutine.wrap(function() while true do end end)()", 1) ==
+          NEAP_FAILED);
     CHECK(status_after(N, "table.sort({1,2,3}, function() while true do end end)", 1) ==
           NEAP_FAILED);
     CHECK(status_after(N, "print 'lives'", 1) == NEAP_DONE && strcmp(out.text, "lives\n") == 0);
@@ -156,17 +157,18 @@ static void test_deny(void)
     neap_config c = {.deny = NEAP_FS | NEAP_NET | NEAP_PROC | NEAP_CMOD | NEAP_ENV |
                              NEAP_BYTECODE | NEAP_DEBUG};
     neap *N = new_runtime(&c);
-    CHECK(status_after(N,
-                       "assert(not (io.open or io.lines or io.popen or os.exit or os.getenv or "
-                       "debug or dofile or loadfile or package.loadlib or string.dump)) "
-                       "assert(not pcall(require, 'neap.net')) assert(not pcall(require, 'debug')) "
-                       "assert(load('return 1')() == 1) assert(not load('\\27Lua')) "
-                       "assert(not load('\\27Lua', 'x', 'b')) "
-                       "assert(select(2, load('return a', 'x', 't', {a = 2}))) print 'fine'",
-                       1) == NEAP_FAILED);
+    CHECK(status_after(
+              N,
+              "assert(not (io.open or io.lines or io.popen or os.exit or os.getenv or "
+              "debug or dofile or loadfile or package.loadlib or string.dump)) "
+              "assert(not pcall(require, 'neap.net')) assert(not pcall(require, 'debug')) "
+              "assert(load('return 1')() == 1) assert(not load('\\27Lua')) "
+              "assert(not load('\\27Lua', 'x', 'b')) "
+              "assert(select(2, load('return a', 'x', 't', {a = 2}))) print 'fine'",
+              1) == NEAP_FAILED);
     forget();
-    CHECK(status_after(N, "assert(load('return a', 'x', 't', {a = 2})() == 2) print 'fine'", 1) ==
-          NEAP_DONE);
+    CHECK(status_after(N, "assert(load('return a', 'x', 't', {a = 2})() == 2) print 'fine'",
+                       1) == NEAP_DONE);
     CHECK(strcmp(out.text, "fine\n") == 0);
     neap_free(N);
 }
@@ -188,12 +190,14 @@ static void test_tasks(void)
 {
     neap_config c = {0};
     neap *N = new_runtime(&c);
-    neap_task a = text(N, "local x <close> = setmetatable({}, {__close = function() print 'a closed' "
-                          "end}) while true do pcall(sleep, 1) end");
+    neap_task a =
+        text(N, "local x <close> = setmetatable({}, {__close = function() print 'a closed' "
+                "end}) while true do pcall(sleep, 1) end");
     neap_task b = text(N, "sleep(0.2) return 'result'");
     neap_task d = text(N, "error('oh', 0)");
-    CHECK(neap_then(N, a, on_end, "a") == NEAP_OK && neap_then(N, b, on_end, "b") == NEAP_OK);
-    CHECK(neap_then(N, d, on_end, "d") == NEAP_OK);
+    CHECK(neap_then(N, a, on_end, (char[2]){"a"}) == NEAP_OK &&
+          neap_then(N, b, on_end, (char[2]){"b"}) == NEAP_OK);
+    CHECK(neap_then(N, d, on_end, (char[2]){"d"}) == NEAP_OK);
     neap_step(N, 0, -1);
     char buf[16];
     CHECK(neap_trace(N, a, buf, sizeof buf) > 15 && strlen(buf) == 15);
@@ -203,7 +207,7 @@ static void test_tasks(void)
     CHECK(neap_status(N, a) == NEAP_FAILED && neap_kill(N, a, NULL) == NEAP_ESTALE);
     neap_step(N, 0.3, -1);
     CHECK(strcmp(ended.text, "d 0 oh\na 0 enough\nb 1 result\n") == 0);
-    CHECK(neap_then(N, b, on_end, "b") == NEAP_ESTALE);
+    CHECK(neap_then(N, b, on_end, (char[2]){"b"}) == NEAP_ESTALE);
     CHECK(failed.length == 0);
 
     neap_task g = text(N, "spawn(function() while true do sleep(0.1) print 'child' end end) "
@@ -227,7 +231,7 @@ static void test_tasks(void)
     neap_get_stats(N, &s);
     CHECK(s.tasks == 0 && s.timers == 0);
     ended.length = 0;
-    CHECK(neap_then(N, text(N, "sleep(1e9)"), on_end, "z") == NEAP_OK);
+    CHECK(neap_then(N, text(N, "sleep(1e9)"), on_end, (char[2]){"z"}) == NEAP_OK);
     neap_free(N);
     CHECK(strcmp(ended.text, "z 0 the runtime ends\n") == 0);
 }
@@ -302,8 +306,9 @@ static void test_threads(void)
     neap *N = new_runtime(&c);
     neap_chan ch = neap_channel(N, "in", 8);
     CHECK(ch.id && neap_channel(N, "in", 8).id == ch.id);
-    neap_task t = text(N, "local last = {} for i = 1, 4000 do local who, n = channel('in'):receive() "
-                          "assert(n == (last[who] or -1) + 1) last[who] = n end");
+    neap_task t =
+        text(N, "local last = {} for i = 1, 4000 do local who, n = channel('in'):receive() "
+                "assert(n == (last[who] or -1) + 1) last[who] = n end");
     struct sender s[SENDERS];
     pthread_t thread[SENDERS];
     for (int i = 0; i < SENDERS; i++) {
