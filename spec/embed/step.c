@@ -176,6 +176,7 @@ static void test_deny(void)
 /* ---- tasklets by id ---- */
 
 static struct kept ended;
+static char name_a[] = "a", name_b[] = "b", name_d[] = "d", name_z[] = "z";
 
 static void on_end(neap *N, neap_task t, int ok, void *ud)
 {
@@ -195,9 +196,9 @@ static void test_tasks(void)
                 "end}) while true do pcall(sleep, 1) end");
     neap_task b = text(N, "sleep(0.2) return 'result'");
     neap_task d = text(N, "error('oh', 0)");
-    CHECK(neap_then(N, a, on_end, (char[2]){"a"}) == NEAP_OK &&
-          neap_then(N, b, on_end, (char[2]){"b"}) == NEAP_OK);
-    CHECK(neap_then(N, d, on_end, (char[2]){"d"}) == NEAP_OK);
+    CHECK(neap_then(N, a, on_end, name_a) == NEAP_OK &&
+          neap_then(N, b, on_end, name_b) == NEAP_OK);
+    CHECK(neap_then(N, d, on_end, name_d) == NEAP_OK);
     neap_step(N, 0, -1);
     char buf[16];
     CHECK(neap_trace(N, a, buf, sizeof buf) > 15 && strlen(buf) == 15);
@@ -207,7 +208,7 @@ static void test_tasks(void)
     CHECK(neap_status(N, a) == NEAP_FAILED && neap_kill(N, a, NULL) == NEAP_ESTALE);
     neap_step(N, 0.3, -1);
     CHECK(strcmp(ended.text, "d 0 oh\na 0 enough\nb 1 result\n") == 0);
-    CHECK(neap_then(N, b, on_end, (char[2]){"b"}) == NEAP_ESTALE);
+    CHECK(neap_then(N, b, on_end, name_b) == NEAP_ESTALE);
     CHECK(failed.length == 0);
 
     neap_task g = text(N, "spawn(function() while true do sleep(0.1) print 'child' end end) "
@@ -231,7 +232,7 @@ static void test_tasks(void)
     neap_get_stats(N, &s);
     CHECK(s.tasks == 0 && s.timers == 0);
     ended.length = 0;
-    CHECK(neap_then(N, text(N, "sleep(1e9)"), on_end, (char[2]){"z"}) == NEAP_OK);
+    CHECK(neap_then(N, text(N, "sleep(1e9)"), on_end, name_z) == NEAP_OK);
     neap_free(N);
     CHECK(strcmp(ended.text, "z 0 the runtime ends\n") == 0);
 }
