@@ -228,6 +228,7 @@ bool sched_step(struct runtime *rt, const struct step *step)
 
 bool sched_run(struct runtime *rt)
 {
+    timer_flow(rt, true);
     while (!stopped(rt)) {
         sched_take_in(rt);
         timer_fire_due(rt, true);
@@ -247,5 +248,6 @@ bool sched_run(struct runtime *rt)
         else
             reactor_poll(rt->reactor, wait);
     }
+    timer_flow(rt, false);
     return atomic_exchange(&rt->stop, false);
 }

@@ -149,9 +149,7 @@ int neap_run(neap *N)
     if (status != NEAP_OK)
         return status;
     set_collector(N, true);
-    timer_flow(&N->rt, true);
     bool stopped = sched_run(&N->rt);
-    timer_flow(&N->rt, false);
     set_collector(N, false);
     N->running = false;
     return stopped ? 1 : NEAP_OK;
