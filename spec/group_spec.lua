@@ -179,6 +179,21 @@ describe("pause_group", function()
         assert.equal("still child after", tostring(log))
     end)
 
+    it("a held one in neap.run does not hold those whose run is outside of its own", function()
+        local log = record.log()
+        in_group("g", function()
+            neap.pause_group("g", true)
+            neap.run()
+            log "inner"
+        end)
+        spawn(schedule)
+        neap.run()
+        log "outer"
+        neap.pause_group("g", false)
+        neap.run()
+        assert.equal("outer inner", tostring(log))
+    end)
+
     it("twice is once", function()
         local log = record.log()
         local again = in_group("g", log, "a")

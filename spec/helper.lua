@@ -77,9 +77,10 @@ local function guarded(run)
             run()
         end)
         body.name = "it"
-        local ok, err = body:join(DEADLINE)
-        if ok == nil then
-            err = "the deadline of " .. DEADLINE .. " s has passed"
+        local joined, ok, err = pcall(body.join, body, DEADLINE)
+        if not joined or ok == nil then -- a deadlock, or too slow
+            err = ok and tostring(ok) or "the deadline of " .. DEADLINE .. " s has passed"
+            ok = false
             for _, t in ipairs(neap.tasklets()) do
                 io.stderr:write(tostring(t), " waits: ", t.waiting_on or "no", "\n")
                 io.stderr:write(t:traceback(), "\n")

@@ -432,7 +432,6 @@ end
 
 local function try(seed)
     local program = generate(seed)
-    neap.getcurrent().name = "program " .. seed -- should it hang
     local ran, found = pcall(difference, program)
     done.programs = done.programs + 1
     if not ran then error(("program %d\n%s\n%s"):format(seed, listing(program), found), 0) end

@@ -28,6 +28,21 @@ describe("neap.run", function()
         t:kill()
     end)
 
+    it("returns when the last one steps out of the queue", function()
+        local t = spawn(neap.schedule_remove)
+        neap.run()
+        assert.is_true(t.paused)
+        t:kill()
+    end)
+
+    it("has nothing to do with an error that nobody receives", function()
+        local ch = channel()
+        local t = spawn(function() ch:send_exception "for the receiver" end)
+        assert.equal(0, select("#", neap.run()))
+        assert.same({ 1, true }, { ch.balance, t.blocked })
+        t:kill()
+    end)
+
     it("does not wait for the reactor", function()
         local t = spawn(sleep, 60)
         neap.run()
@@ -241,6 +256,35 @@ describe("neap.run with a count", function()
         assert.equal(t, neap.run(1000))
         assert.is_false(was)
         t:kill()
+    end)
+
+    it("waits where nobody can be cut; it cuts at the first chance after", function()
+        local function count_to(n) for _ = 1, n do end end
+        for name, f in pairs {
+            switch_trap = function(done)
+                neap.switch_trap(1)
+                count_to(10000)
+                done()
+                neap.switch_trap(-1)
+            end,
+            sort = function(done)
+                table.sort({ 1, 2 }, function(a, b)
+                    count_to(10000)
+                    done()
+                    return a < b
+                end)
+            end,
+        } do
+            local uncut, ended
+            local t = spawn(function()
+                f(function() uncut = true end)
+                count_to(10000)
+                ended = true
+            end)
+            assert.equal(t, neap.run(1000), name)
+            assert.same({ true, nil }, { uncut, ended }, name)
+            t:kill()
+        end
     end)
 
     it("is over with the run", function()

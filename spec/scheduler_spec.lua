@@ -113,6 +113,9 @@ describe("the run queue", function()
         ch:try_send(1)
         assert.equal(2, neap.getruncount())
         r:join()
+        local inside
+        spawn(function() inside = neap.getruncount() end):run()
+        assert.equal(2, inside) -- the caller of run is next
     end)
 end)
 
@@ -289,6 +292,7 @@ end)
 -- What the channel's preference makes of a sender and a receiver, measured on Stackless.
 describe("channel order", function()
     local function cast(ch)
+        local senders = 0
         return {
             R = function(log)
                 log "R<"
@@ -317,6 +321,13 @@ describe("channel order", function()
                 for _ = 0, 2 do log("c" .. ch:receive()) end
                 log "cend"
             end,
+            s = function(log)
+                local n = senders
+                senders = n + 1
+                ch:send(n)
+                log("s" .. n)
+            end,
+            r = function(log) log("r" .. ch:receive()) end,
         }
     end
 
@@ -342,6 +353,12 @@ describe("channel order", function()
         { "p c", -1, "p0 c0 p1 c1 p2 c2 cend pend" },
         { "p c", 0, "p0 c0 p1 p2 c1 c2 cend pend" },
         { "p c", 1, "p0 p1 c0 p2 c1 pend c2 cend" },
+        { "s s s r r r", -1, "r0 r1 r2 s0 s1 s2" },
+        { "s s s r r r", 0, "r0 r1 r2 s0 s1 s2" },
+        { "s s s r r r", 1, "s0 s1 s2 r0 r1 r2" },
+        { "r r r s s s", -1, "r0 r1 r2 s0 s1 s2" },
+        { "r r r s s s", 0, "s0 s1 s2 r0 r1 r2" },
+        { "r r r s s s", 1, "s0 s1 s2 r0 r1 r2" },
     }
     for _, row in ipairs(table_of_orders) do
         local order, preference, expected = table.unpack(row)

@@ -155,6 +155,16 @@ describe("no slice ends", function()
         assert.is_true(t:set_atomic(false))
     end)
 
+    it("what an atomic tasklet gives way by itself it does", function()
+        local ran = false
+        local t = neap.getcurrent()
+        t:set_atomic(true)
+        spawn(function() ran = true end)
+        schedule()
+        t:set_atomic(false)
+        assert.is_true(ran)
+    end)
+
     it("unless asked; nor is there a thread for it", function()
         local status, out, err = child.shell([["$NEAP" -e '
             neap.watchdog(nil)

@@ -178,8 +178,8 @@ static size_t run_queue(struct runtime *rt, const struct step *step)
     size_t owed = rt->ready_count, n = 0;
     long began = step ? 0 : coarse_ticks();
     while (!stopped(rt)) { /* ends with an empty queue only if nobody is in neap.run */
-        if ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
-            end_run(rt);
+        while ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
+            end_run(rt); /* again, if its group is paused: then it is not ready */
         if (rt->ready_count == 0)
             break;
         struct tasklet *t = container_of(rt->ready.next, struct tasklet, link);
