@@ -29,9 +29,10 @@ LUA_SO = -llua5.4
 endif
 
 # Debian packages: to build, to test, to lint.
-RUN_DEPS = libc6-dev libev-dev $(if $(LUA_DIR),,liblua5.4-dev)
+RUN_DEPS = libc6-dev libev-dev libc-ares-dev $(if $(LUA_DIR),,liblua5.4-dev)
 TEST_DEPS = lua-busted
 LINT_DEPS = clang-format cppcheck lua-check
+include runtime/parts.mk
 
 # Variants of every object, each in build/VARIANT.
 FLAGS_pic = -fPIC
@@ -39,7 +40,7 @@ FLAGS_asan = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-o
 FLAGS_stress = -DNEAP_STRESS
 
 HOST_SRC = $(wildcard runtime/host/*.c)
-LIB_SRC = $(filter-out $(HOST_SRC),$(wildcard runtime/*/*.c)) build/gen/lua_modules.c
+LIB_SRC = $(filter-out $(HOST_SRC) $(PART_SRC),$(wildcard runtime/*/*.c)) build/gen/lua_modules.c
 LUA_MODULES = $(wildcard lua/neap/*.lua lua/neap/*/*.lua)
 # Not neap.h, which is laid out by hand.
 C_FILES = $(wildcard runtime/*/*.[ch] spec/*/*.[ch])
@@ -70,7 +71,7 @@ endef
 need = @echo '\#include <$1>' | $(COMPILE) -E -x c -o /dev/null - 2>/dev/null || \
 	{ echo "neap: $1 is missing: install $2" >&2; exit 1; }
 
-all: neap libneap.a libneap.so
+all: neap libneap.a libneap.so parts
 
 run: deps-run
 	@$(MAKE) --no-print-directory all
@@ -192,8 +193,7 @@ uninstall:
 clean:
 	rm -rf build neap libneap.a libneap.so
 
-.PHONY: all run test check lint layers exports stress asan bench install uninstall clean
-.PHONY: deps-run deps-test deps-lint headers always
+.PHONY: all run test check lint layers exports stress asan bench install uninstall clean deps-run deps-test deps-lint headers always
 .DELETE_ON_ERROR:
 
 -include spec/lua_tests.mk $(wildcard build/*/*/*/*.d)

@@ -33,6 +33,9 @@ void bind_output(lua_State *L);
 void bind_exit(lua_State *L);
 void bind_require(lua_State *L);
 
+/* Optional parts: package.preload. */
+void bind_parts(lua_State *L);
+
 /* d:add_timeout(seconds[, on_timeout]), written in Lua. */
 int bind_add_timeout(lua_State *L);
 /* throw(co, err): as resume, but err is raised at the yield in which co is suspended. */

@@ -121,6 +121,7 @@ void bind_open(lua_State *L)
     bind_coroutines(L);
     bind_require(L);
     preload(L);
+    bind_parts(L);
     lua_pushcfunction(L, bind_main);
     lua_setfield(L, -2, "main");
     if (!runtime_of(L)->adopted)

@@ -50,7 +50,7 @@ bool ending_due(struct runtime *rt)
         count(rt, &s, container_of(node, struct side, daemons)->owner);
     if (rt->ready_count > s.ready || rt->outside > s.outside ||
         (rt->own.rate > 0 && rt->own.timers.count > s.timers) ||
-        rt->real.timers.count > s.real_timers) {
+        rt->real.timers.count > s.real_timers + rt->serving_timers) {
         rt->last_turns = 0;
         return false;
     }

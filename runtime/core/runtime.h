@@ -94,10 +94,11 @@ struct runtime {
     struct clock *clock;   /* the one in use: `own`, or a script's */
     struct clock **clocks; /* by place; NULL: a free one */
     uint32_t clock_count, clock_cap;
-    int clock_ref;       /* registry: the userdata of the one in use, if it is a script's */
-    int deadlines_ref;   /* registry: the userdata of deadlines by address, weak */
-    struct list overdue; /* deadlines that nobody waited in */
-    uint64_t moments;    /* what happened first: deadline.c */
+    int clock_ref;         /* registry: the userdata of the one in use, if it is a script's */
+    int deadlines_ref;     /* registry: the userdata of deadlines by address, weak */
+    struct list overdue;   /* deadlines that nobody waited in */
+    size_t serving_timers; /* armed on the real clock for tasklets that wait outside */
+    uint64_t moments;      /* what happened first: deadline.c */
     int calls_ref; /* registry: calls on `real` and `own` that are to be made, by address */
 
     /* tasklets: tasklet.c, threads.c */

@@ -160,6 +160,34 @@ bool timer_pending(const struct runtime *rt)
 
 /* ---- firing ---- */
 
+static void serve(struct runtime *rt, struct timed_call *c)
+{
+    struct serving_timer *s = container_of(c, struct serving_timer, call);
+    s->armed = false;
+    rt->serving_timers--;
+    s->fn(rt, s);
+}
+
+int timer_serve(struct runtime *rt, struct serving_timer *s, double seconds)
+{
+    timer_serve_end(rt, s);
+    s->call.fn = serve;
+    if (timer_arm(rt, &s->call.timer, TIMER_CALL | TIMER_REAL, seconds) < 0)
+        return -ENOMEM;
+    s->armed = true;
+    rt->serving_timers++;
+    return 0;
+}
+
+void timer_serve_end(struct runtime *rt, struct serving_timer *s)
+{
+    if (!s->armed)
+        return;
+    s->armed = false;
+    rt->serving_timers--;
+    timer_disarm(rt, &s->call.timer);
+}
+
 void timer_fire(struct runtime *rt, struct heap_node *n)
 {
     if (n->kind & TIMER_CALL) {

@@ -23,6 +23,14 @@ struct timed_call {
     void (*fn)(struct runtime *rt, struct timed_call *c);
 };
 
+/* A call on the real clock for the sake of tasklets that wait outside: those keep a program
+** alive, it does not. */
+struct serving_timer {
+    struct timed_call call;
+    void (*fn)(struct runtime *rt, struct serving_timer *s);
+    bool armed;
+};
+
 /* Makes the runtime's own clocks. 0 or -ENOMEM. */
 int timer_open(struct runtime *rt);
 
@@ -80,6 +88,10 @@ static inline void timer_disarm(struct runtime *rt, struct heap_node *n)
     if (heap_holds(n))
         heap_remove(&timer_clock(rt, n)->timers, n);
 }
+
+/* Arms s anew, zeroed but for fn before its first time, `seconds` from now. 0 or -ENOMEM. */
+int timer_serve(struct runtime *rt, struct serving_timer *s, double seconds);
+void timer_serve_end(struct runtime *rt, struct serving_timer *s);
 
 /* Seconds until the armed n is due. */
 double timer_left(struct runtime *rt, const struct heap_node *n);
