@@ -43,6 +43,39 @@ describe("connect", function()
         assert.equal(listener.port, select(2, stream:peername()))
     end)
 
+    it("from an address of its own, and port", function()
+        local listener <close> = neap.must(net.listen("127.0.0.1", 0))
+        local port = free_port()
+        for bind, own in pairs {
+            ["127.0.0.2"] = { "127.0.0.2" },
+            [{ host = "127.0.0.3", port = port }] = { "127.0.0.3", port },
+        } do
+            local stream <close> = neap.must(net.connect("127.0.0.1", listener.port,
+                { bind = bind }))
+            local name, number = stream:sockname()
+            assert.same(own, { name, own[2] and number })
+            listener:accept():close()
+        end
+        assert.equal("EADDRNOTAVAIL", (select(3, net.connect("127.0.0.1", listener.port,
+            { bind = "192.0.2.1" }))))
+        assert.equal("EINVAL", (select(3, net.connect("127.0.0.1", listener.port,
+            { bind = "no address" }))))
+        assert.has_error(function() net.connect("127.0.0.1", 1, { bind = {} }) end)
+    end)
+
+    it("over IPv6", function()
+        local listener = net.listen("::1", 0)
+        if not listener then return end -- a kernel without it
+        assert.equal("listener: [::1]:" .. listener.port, tostring(listener))
+        local stream <close> = neap.must(net.connect("::1", listener.port))
+        local other <close>, peer = listener:accept()
+        assert.same({ "::1", listener.port }, { stream:peername() })
+        assert.equal("[::1]:" .. peer.port, tostring(peer))
+        other:write("six\n")
+        assert.equal("six", stream:read())
+        listener:close()
+    end)
+
     it("to nobody is refused, with a text and a code", function()
         local port = free_port()
         assert.same(

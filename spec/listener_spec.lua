@@ -376,3 +376,247 @@ describe("a served listener", function()
         assert.is_true(host.stats().tasks > 0)
     end)
 end)
+
+-- The figures of a child's script that takes over descriptor 3.
+local function adopting(body)
+    return child.start { "build/static/support/peer", "listening", 0, child.neap, "-e", [[
+        local net = require "neap.net"
+    ]] .. body }
+end
+
+describe("a listening socket of others", function()
+    it("is taken over", function()
+        local server = adopting [[
+            local listener = neap.must(net.listen { fd = 3, max_connections = 5 })
+            print(listener.host, listener.port, listener.fd)
+            io.stdout:flush()
+            local stream <close> = neap.must(listener:accept())
+            stream:write(stream:read():upper(), "\n")
+        ]]
+        local host_, port, fd = server:printed():match("(%S+)\t(%d+)\t(%d+)")
+        assert.same({ "127.0.0.1", "3" }, { host_, fd })
+        local stream <close> = neap.must(net.connect("127.0.0.1", tonumber(port)))
+        stream:write("hello\n")
+        assert.equal("HELLO", stream:read())
+        assert.equal(0, (server:wait()))
+    end)
+
+    it("is refused when it does not listen, and stays open", function()
+        local listener <close> = listen()
+        local stream <close> = dial(listener)
+        assert.same({ nil, ("listen fd %d: Invalid argument"):format(stream.fd), "EINVAL" },
+            { net.listen { fd = stream.fd } })
+        assert.is_truthy(stream:peername())
+        assert.same({ nil, "listen fd 999: Bad file descriptor", "EBADF" },
+            { net.listen { fd = 999 } })
+        assert.has_error(function() net.listen {} end)
+        assert.has_error(function() net.listen { fd = 3, backlog = 5 } end)
+        listener:accept():close()
+    end)
+end)
+
+describe("several listeners", function()
+    it("share a port where all of them allow it", function()
+        local one <close> = listen { reuseport = true }
+        local two <close> = neap.must(net.listen("127.0.0.1", one.port, { reuseport = true }))
+        assert.same({ nil, "EADDRINUSE" },
+            { (net.listen("127.0.0.1", one.port)), (select(3, net.listen("127.0.0.1", one.port))) })
+        local got = { 0, 0 }
+        local clients = {}
+        for i, listener in ipairs { one, two } do
+            listener:start(function(stream)
+                got[i] = got[i] + 1
+                stream:read()
+            end)
+        end
+        for i = 1, 40 do clients[i] = dial(one) end
+        repeat sleep(0.002) until got[1] + got[2] == 40
+        assert.is_true(got[1] > 0 and got[2] > 0)
+        for _, client in ipairs(clients) do client:close() end
+    end)
+end)
+
+-- A served listener whose handlers wait until `go` is set, and its clients.
+local function crowd(clients, options)
+    local state = { go = false, now = 0, most = 0, served = 0 }
+    local listener = listen(options)
+    listener:start(function(stream)
+        state.now = state.now + 1
+        state.most = math.max(state.most, state.now)
+        while not state.go do sleep(0.001) end
+        state.now = state.now - 1
+        state.served = state.served + 1
+        stream:write("bye\n")
+    end)
+    for i = 1, clients do state[i] = dial(listener) end
+    return listener, state, setmetatable({}, { __close = function()
+        listener:close()
+        for _, client in ipairs(state) do client:close() end
+    end })
+end
+
+describe("max_connections", function()
+    it("bounds the handlers; more clients wait, and all are served", function()
+        local _, state, tidy = crowd(10, { max_connections = 3 })
+        local _ <close> = tidy
+        repeat sleep(0.001) until state.now == 3
+        sleep(0.01)
+        assert.equal(3, state.now)
+        state.go = true
+        for _, client in ipairs(state) do assert.equal("bye", client:read()) end
+        assert.same({ 3, 10 }, { state.most, state.served })
+    end)
+
+    it("goes on after a handler that fails or is killed, also one that never starts", function()
+        local listener <close> = listen { max_connections = 1 }
+        local how = { "fail", "killed", "hard", "end" }
+        local got = {}
+        local reported = 0
+        neap.on_error(function() reported = reported + 1 end)
+        listener:start(function(stream)
+            local what = table.remove(how, 1)
+            got[#got + 1] = what
+            if what == "fail" then error(what) end
+            if what == "killed" then neap.getcurrent():kill() end
+            if what == "hard" then neap.getcurrent():kill { hard = true } end
+            stream:write(what)
+        end)
+        local clients = {}
+        for i = 1, 4 do
+            clients[i] = dial(listener)
+            clients[i]:read("a")
+        end
+        neap.on_error(nil)
+        assert.same({ "fail", "killed", "hard", "end" }, got)
+        assert.equal(1, reported)
+        for _, client in ipairs(clients) do client:close() end
+
+        -- In the turn in which it is made, the newest tasklet is the next handler.
+        how = { "end" }
+        local known, killed = {}, false
+        for _, t in ipairs(neap.tasklets()) do known[t] = true end
+        neap.set_schedule_callback(function()
+            for _, t in ipairs(neap.tasklets()) do
+                if not known[t] then
+                    neap.set_schedule_callback(nil)
+                    t:kill()
+                    killed = true
+                end
+            end
+        end)
+        local client <close> = dial(listener)
+        assert.equal("", client:read("a"))
+        assert.is_true(killed)
+        local last <close> = dial(listener)
+        assert.equal("end", last:read("a"))
+    end)
+
+    it("does not hold up a close or a kill", function()
+        for _, cut in ipairs {
+            function(listener) listener:close() end,
+            function(_, server) server:kill() end,
+        } do
+            local listener = listen { max_connections = 1 }
+            local handler
+            local server = spawn(function()
+                listener:serve(function(stream)
+                    handler = neap.getcurrent()
+                    stream:read()
+                end)
+            end)
+            local one, two = dial(listener), dial(listener)
+            repeat sleep(0.001) until handler
+            sleep(0.005)
+            cut(listener, server)
+            server:join()
+            assert.is_true(handler.blocked)
+            one:close()
+            two:close()
+            listener:close()
+            handler:join()
+        end
+    end)
+
+    it("is a number from 1 on", function()
+        for _, n in ipairs { 0, -1, 1.5, "many" } do
+            assert.has_error(function() listen { max_connections = n } end)
+        end
+    end)
+end)
+
+describe("shutdown", function()
+    it("waits until the handlers are done", function()
+        local listener, state, tidy = crowd(3)
+        local _ <close> = tidy
+        repeat sleep(0.001) until state.now == 3
+        spawn(function()
+            sleep(0.01)
+            state.go = true
+        end)
+        assert.equal(0, listener:shutdown(20))
+        assert.equal(3, state.served)
+        assert.equal("listener: closed", tostring(listener))
+        assert.equal(0, listener:shutdown())
+    end)
+
+    it("ends those that are late, also in the middle of their cleanup", function()
+        local listener, state, tidy = crowd(2)
+        local _ <close> = tidy
+        local closed = {}
+        local late <close> = neap.must(net.listen("127.0.0.1", 0))
+        late:start(function(stream)
+            local _ <close> = setmetatable({}, { __close = function() closed[#closed + 1] = 1 end })
+            pcall(stream.read, stream)
+            stream:read()
+        end)
+        state[3] = dial(late)
+        sleep(0.005)
+        repeat sleep(0.001) until state.now == 2
+        assert.equal(2, listener:shutdown(0.02))
+        assert.equal(0, state.served)
+        assert.equal(1, late:shutdown(0))
+        assert.same({ 1 }, closed)
+        for _, client in ipairs(state) do assert.is_nil(client:read()) end
+    end)
+
+    it("from inside a handler waits for the others only", function()
+        local listener = listen()
+        local cut
+        listener:start(function(stream)
+            if stream:read() == "shut" then
+                cut = listener:shutdown(0.01)
+                stream:write("done\n")
+            else
+                stream:read()
+            end
+        end)
+        local one <close> = dial(listener)
+        local two <close> = dial(listener)
+        one:write("stay\n")
+        two:write("shut\n")
+        assert.equal("done", two:read())
+        assert.equal(1, cut)
+        assert.is_nil(one:read())
+    end)
+
+    it("of a listener that serves nobody is a close", function()
+        local listener = listen()
+        local acceptor = spawn(function() return listener:accept() end)
+        schedule()
+        assert.equal(0, listener:shutdown(1))
+        assert.same({ true, nil, "closed", "ECLOSED" }, { acceptor:join() })
+    end)
+
+    it("may be killed while it waits", function()
+        local listener, state, tidy = crowd(1)
+        local _ <close> = tidy
+        repeat sleep(0.001) until state.now == 1
+        local t = spawn(listener.shutdown, listener)
+        schedule()
+        assert.equal("shutdown of a listener", t.waiting_on)
+        t:kill()
+        assert.is_false(t.alive)
+        state.go = true
+        assert.equal("bye", state[1]:read())
+    end)
+end)

@@ -2,44 +2,163 @@
 #include "net/listener.h"
 
 #include "bind/net.h"
+#include "core/group.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Accepts in one go before the other tasklets have their turn. */
 enum { ACCEPT_BATCH = 64, BACKLOG = 1024 };
+
+/* User values of a listener: tasklet -> stream of the handlers that run; what their
+** tasklets tell their end to. */
+enum { LISTENER_HANDLERS = 1, LISTENER_ENDED, LISTENER_VALUES = LISTENER_ENDED };
 
 static struct listener *check(lua_State *L)
 {
     return object_check(L, 1, OBJECT_LISTENER);
 }
 
+/* Upvalue: the listener. A handler's tasklet, at 1, has ended, however: its stream closes. */
+static int handler_ended(lua_State *L)
+{
+    struct listener *l = lua_touserdata(L, lua_upvalueindex(1));
+    lua_settop(L, 1);
+    lua_getiuservalue(L, lua_upvalueindex(1), LISTENER_HANDLERS);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, 2);
+    lua_pushvalue(L, 1);
+    lua_pushnil(L);
+    lua_rawset(L, 2);
+    listener_handled(l);
+    stream_close(lua_touserdata(L, 3));
+    return 0;
+}
+
+/* ---- listen ---- */
+
+static const char *const ip_options[] = {"backlog", "reuseport", "max_connections", NULL};
+static const char *const unix_options[] = {"backlog", "mode", "max_connections", NULL};
+static const char *const fd_options[] = {"fd", "max_connections", NULL};
+
+/* Pushes a listener that is to be opened. */
+static struct listener *new_listener(lua_State *L)
+{
+    struct listener *l = object_new(L, OBJECT_LISTENER, sizeof *l, LISTENER_VALUES);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, LISTENER_HANDLERS);
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, handler_ended, 1);
+    lua_setiuservalue(L, -2, LISTENER_ENDED);
+    return l;
+}
+
+/* A file's mode: octal digits, as chmod takes them, or a number. */
+static int mode_option(lua_State *L, int i)
+{
+    if (lua_getfield(L, i, "mode") == LUA_TNIL)
+        return -1;
+    char *end = NULL;
+    long mode = lua_type(L, -1) == LUA_TSTRING ? strtol(lua_tostring(L, -1), &end, 8)
+                                               : (long)luaL_checkinteger(L, -1);
+    if (mode < 0 || mode > 0777 || (end && (*end || end == lua_tostring(L, -1))))
+        luaL_error(L, "bad option 'mode' (octal digits expected)");
+    return (int)mode;
+}
+
+static lua_Integer count_option(lua_State *L, int i, const char *name, lua_Integer least,
+                                lua_Integer fallback)
+{
+    lua_Integer n = fallback;
+    if (lua_getfield(L, i, name) != LUA_TNIL) {
+        n = luaL_checkinteger(L, -1);
+        if (n < least || n > INT32_MAX)
+            luaL_error(L, "bad option '%s' (out of range)", name);
+    }
+    lua_pop(L, 1);
+    return n;
+}
+
+/* The options at index i, an empty table if there are none; the listener is on the top. */
+static struct listener_options parse_options(lua_State *L, int i, const char *const known[])
+{
+    struct listener *l = lua_touserdata(L, -1);
+    struct listener_options o = {.backlog = BACKLOG, .mode = -1};
+    if (lua_isnoneornil(L, i))
+        return o;
+    net_check_options(L, i, known);
+    l->max_handlers = (size_t)count_option(L, i, "max_connections", 1, 0);
+    o.backlog = (int)count_option(L, i, "backlog", 0, BACKLOG);
+    o.mode = mode_option(L, i);
+    o.reuse_port = lua_getfield(L, i, "reuseport") != LUA_TNIL && lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return o;
+}
+
+/* Whether the kernel does not know IPv6, which "*" would take. */
+static bool lacks_ipv6(int r, const char *host)
+{
+    return r == -EAFNOSUPPORT && strcmp(host, "*") == 0;
+}
+
+/* net.listen{ fd = n }: a socket that others have made, and that listens */
+static int listen_fd(lua_State *L)
+{
+    lua_settop(L, 1);
+    struct listener *l = new_listener(L);
+    parse_options(L, 1, fd_options);
+    lua_getfield(L, 1, "fd");
+    int fd = (int)luaL_checkinteger(L, -1);
+    int r = listener_adopt(l, runtime_of(L), fd);
+    lua_settop(L, 2);
+    if (r == 0)
+        return 1;
+    lua_pushfstring(L, "listen fd %d", fd);
+    return net_push_error(L, lua_tostring(L, -1), -r);
+}
+
 /* net.listen(host, port[, opts]) */
 int net_listen(lua_State *L)
 {
+    if (lua_istable(L, 1))
+        return listen_fd(L);
     const char *host = luaL_optstring(L, 1, "*");
-    lua_Integer port = luaL_checkinteger(L, 2), backlog = BACKLOG;
+    lua_Integer port = luaL_checkinteger(L, 2);
     luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port out of range");
-    if (!lua_isnoneornil(L, 3)) {
-        static const char *const known[] = {"backlog", NULL};
-        net_check_options(L, known);
-        lua_getfield(L, 3, "backlog");
-        backlog = luaL_optinteger(L, -1, BACKLOG);
-    }
+    lua_settop(L, 3);
     struct address a;
-    struct listener *l = object_new(L, OBJECT_LISTENER, sizeof *l, 0);
+    struct listener *l = new_listener(L);
+    struct listener_options o = parse_options(L, 3, ip_options);
     int r = address_parse(&a, host, (int)port);
     if (r == 0)
-        r = listener_open(l, runtime_of(L), &a, (int)backlog);
-    if (r == -EAFNOSUPPORT && strcmp(host, "*") == 0 && /* a kernel without IPv6 */
-        address_parse(&a, "0.0.0.0", (int)port) == 0)
-        r = listener_open(l, runtime_of(L), &a, (int)backlog);
+        r = listener_open(l, runtime_of(L), &a, &o);
+    if (lacks_ipv6(r, host) && address_parse(&a, "0.0.0.0", (int)port) == 0)
+        r = listener_open(l, runtime_of(L), &a, &o);
     if (r == 0)
         return 1;
     lua_pushfstring(L, "listen %s:%d", host, (int)port);
+    return net_push_error(L, lua_tostring(L, -1), -r);
+}
+
+/* net.listen_unix(path[, opts]) */
+int net_listen_unix(lua_State *L)
+{
+    size_t n;
+    const char *path = luaL_checklstring(L, 1, &n);
+    lua_settop(L, 2);
+    struct address a;
+    struct listener *l = new_listener(L);
+    struct listener_options o = parse_options(L, 2, unix_options);
+    int r = address_unix(&a, path, n);
+    if (r == 0)
+        r = listener_open(l, runtime_of(L), &a, &o);
+    if (r == 0)
+        return 1;
+    lua_pushfstring(L, "listen %s", path);
     return net_push_error(L, lua_tostring(L, -1), -r);
 }
 
@@ -87,34 +206,24 @@ static int accept_(lua_State *L)
 /* The frame of serve: the listener, the handler, where serve was called, a spare stream. */
 enum { SERVE_HANDLER = 2, SERVE_SITE, SERVE_SPARE };
 
-static int handler_returned(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)L, (void)status, (void)ctx;
-    return 0;
-}
-
-/* The body of a connection's tasklet: handler, stream, peer. The stream is closed when
-** the handler returns, fails or is killed. */
-static int serve_client(lua_State *L)
-{
-    lua_toclose(L, 2);
-    lua_pushvalue(L, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, 3);
-    lua_callk(L, 2, 0, 0, handler_returned);
-    return 0;
-}
-
-static void spawn_client(lua_State *L, int fd, const struct address *peer, int line)
+/* Spawns handler(stream, peer), whose end handler_ended is told. */
+static void spawn_client(lua_State *L, struct listener *l, int fd, const struct address *peer,
+                         int line)
 {
     struct runtime *rt = runtime_of(L);
     stream_init(lua_touserdata(L, SERVE_SPARE), rt, fd);
     struct tasklet *t = tasklet_new(L);
-    lua_pushcfunction(L, serve_client);
+    lua_getiuservalue(L, 1, LISTENER_ENDED);
+    tasklet_watch(L, SERVE_SPARE + 1, -1);
+    lua_getiuservalue(L, 1, LISTENER_HANDLERS);
+    lua_pushvalue(L, SERVE_SPARE + 1);
+    lua_pushvalue(L, SERVE_SPARE);
+    lua_rawset(L, -3);
     lua_pushvalue(L, SERVE_HANDLER);
     lua_pushvalue(L, SERVE_SPARE);
     net_push_peer(L, peer);
-    tasklet_bind_at(L, SERVE_SPARE + 1, 3, SERVE_SITE, line);
+    tasklet_bind_at(L, SERVE_SPARE + 1, 2, SERVE_SITE, line);
+    l->handlers++;
     sched_append(rt, t);
 }
 
@@ -128,6 +237,8 @@ static int go_on_serving(lua_State *L, lua_KContext line)
     for (int n = 0; n < ACCEPT_BATCH; n++) {
         if (lua_gettop(L) < SERVE_SPARE)
             net_new_stream(L);
+        if (l->max_handlers && l->handlers >= l->max_handlers && !l->closed)
+            return wait_on(L, &l->full, HUGE_VAL, line, serving);
         int fd = listener_accept(l, &peer);
         if (fd == -EBADF)
             return 0;
@@ -139,7 +250,7 @@ static int go_on_serving(lua_State *L, lua_KContext line)
             net_push_error(L, "accept", -fd);
             return bind_raise(L);
         }
-        spawn_client(L, fd, &peer, (int)line);
+        spawn_client(L, l, fd, &peer, (int)line);
         lua_settop(L, SERVE_SITE);
     }
     sched_append(rt, rt->current);
@@ -193,6 +304,106 @@ static int start(lua_State *L)
     return 1;
 }
 
+/* ---- shutdown ---- */
+
+/* Whether the running tasklet is one of the handlers of the listener at 1. */
+static bool handles(lua_State *L)
+{
+    lua_getiuservalue(L, 1, LISTENER_HANDLERS);
+    tasklet_push(L, runtime_of(L)->current);
+    bool does = lua_rawget(L, -2) != LUA_TNIL;
+    lua_pop(L, 2);
+    return does;
+}
+
+/* Pushes the other handlers' tasklets, all alive; how many. */
+static int push_handlers(lua_State *L)
+{
+    struct listener *l = lua_touserdata(L, 1);
+    int n = 0, top = lua_gettop(L);
+    luaL_checkstack(L, (int)l->handlers + 4, "too many handlers");
+    lua_getiuservalue(L, 1, LISTENER_HANDLERS);
+    for (lua_pushnil(L); lua_next(L, top + n + 1);) {
+        struct tasklet *t = lua_touserdata(L, -2);
+        lua_pop(L, 1);
+        if (t == runtime_of(L)->current || !tasklet_alive(t))
+            continue;
+        lua_pushvalue(L, -1);
+        lua_insert(L, top + ++n);
+    }
+    lua_settop(L, top + n);
+    return n;
+}
+
+/* They have had their turn to end: who has not is ended for good. */
+static int killed(lua_State *L, int status, lua_KContext n)
+{
+    (void)status;
+    wait_result(L);
+    lua_settop(L, 1);
+    for (int left = push_handlers(L); left > 0; left--) {
+        struct tasklet *t = lua_touserdata(L, 1 + left);
+        if (tasklet_alive(t) && t != runtime_of(L)->current)
+            tasklet_cut(runtime_of(L), t);
+    }
+    lua_pushinteger(L, (lua_Integer)n);
+    return 1;
+}
+
+static int kill_handlers(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    wait_check_switch(L);
+    lua_settop(L, 1);
+    int n = push_handlers(L);
+    for (int i = 2; i < 2 + n; i++) {
+        struct tasklet *t = lua_touserdata(L, i);
+        if (!tasklet_alive(t)) /* a finalizer has ended it */
+            continue;
+        group_leave(L, t);
+        error_push(L, ERROR_TASKLET_EXIT, NULL);
+        tasklet_throw(L, t, false);
+    }
+    sched_append(rt, rt->current);
+    return wait_switch(L, (lua_KContext)n, killed);
+}
+
+static int drained(lua_State *L, int status, lua_KContext ctx);
+
+static int go_on_draining(lua_State *L)
+{
+    struct listener *l = lua_touserdata(L, 1);
+    double left = lua_tonumber(L, 2) - timer_now(runtime_of(L));
+    if (l->handlers == (size_t)handles(L)) {
+        lua_pushinteger(L, 0);
+        return 1;
+    }
+    if (left <= 0)
+        return kill_handlers(L);
+    wait_check(L);
+    return wait_on(L, &l->drained, left, 0, drained);
+}
+
+static int drained(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wait_result(L);
+    return go_on_draining(L);
+}
+
+/* l:shutdown([grace]): accepts no more and waits for the handlers, those that still run after
+** so many seconds are ended; how many those were */
+static int shutdown_(lua_State *L)
+{
+    struct listener *l = check(L);
+    double grace = wait_timeout(L, 2);
+    wait_check(L);
+    listener_close(l);
+    lua_settop(L, 1);
+    lua_pushnumber(L, timer_now(runtime_of(L)) + grace);
+    return go_on_draining(L);
+}
+
 /* ---- the rest ---- */
 
 /* l:close(), also by `<close>` and when it is collected */
@@ -207,34 +418,60 @@ static int to_string(lua_State *L)
     struct listener *l = check(L);
     char host[ADDRESS_TEXT];
     int port = address_format(&l->address, host);
-    lua_pushfstring(L, l->closed ? "listener: closed" : "listener: %s:%d", host, port);
+    if (l->closed)
+        lua_pushliteral(L, "listener: closed");
+    else if (port < 0)
+        lua_pushfstring(L, "listener: %s", host);
+    else
+        lua_pushfstring(L, strchr(host, ':') ? "listener: [%s]:%d" : "listener: %s:%d", host,
+                        port);
     return 1;
+}
+
+/* Pushes what is there of an IP address (ip) or of a unix socket's, else nil. */
+static void push_text(lua_State *L, const struct listener *l, bool ip)
+{
+    char host[ADDRESS_TEXT];
+    if ((address_format(&l->address, host) >= 0) == ip)
+        lua_pushstring(L, host);
+    else
+        lua_pushnil(L);
 }
 
 static void get_host(lua_State *L, void *l)
 {
-    char host[ADDRESS_TEXT];
-    address_format(&((struct listener *)l)->address, host);
-    lua_pushstring(L, host);
+    push_text(L, l, true);
+}
+
+static void get_path(lua_State *L, void *l)
+{
+    push_text(L, l, false);
 }
 
 static void get_port(lua_State *L, void *l)
 {
     char host[ADDRESS_TEXT];
-    lua_pushinteger(L, address_format(&((struct listener *)l)->address, host));
+    int port = address_format(&((struct listener *)l)->address, host);
+    port >= 0 ? lua_pushinteger(L, port) : lua_pushnil(L);
+}
+
+static void get_fd(lua_State *L, void *l)
+{
+    lua_pushinteger(L, ((struct listener *)l)->closed ? -1 : ((struct listener *)l)->fd);
 }
 
 void net_open_listeners(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"accept", accept_},
-                                       {"serve", serve},
-                                       {"start", start},
-                                       {"close", close_},
-                                       {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"accept", accept_}, {"serve", serve},
+                                       {"start", start},    {"shutdown", shutdown_},
+                                       {"close", close_},   {NULL, NULL}};
     static const luaL_Reg meta[] = {
         {"__gc", close_}, {"__close", close_}, {"__tostring", to_string}, {NULL, NULL}};
-    static const struct object_property properties[] = {
-        {"host", get_host, NULL}, {"port", get_port, NULL}, {NULL, NULL, NULL}};
+    static const struct object_property properties[] = {{"host", get_host, NULL},
+                                                        {"port", get_port, NULL},
+                                                        {"path", get_path, NULL},
+                                                        {"fd", get_fd, NULL},
+                                                        {NULL, NULL, NULL}};
     object_class_new(L, OBJECT_LISTENER,
                      &(struct object_class){"listener", methods, meta, properties, false});
 }

@@ -3,11 +3,10 @@
 #include "bind/net.h"
 
 #include "core/tasklet.h"
+#include "net/option.h"
 
 #include <errno.h>
 #include <math.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,6 +34,12 @@ int net_push_end(lua_State *L, enum wake why)
 
 static int peer_tostring(lua_State *L)
 {
+    if (lua_getfield(L, 1, "path") == LUA_TSTRING) {
+        if (*lua_tostring(L, -1) == '\0')
+            lua_pushliteral(L, "unix");
+        return 1;
+    }
+    lua_settop(L, 1);
     lua_getfield(L, 1, "host");
     lua_getfield(L, 1, "port");
     const char *host = luaL_tolstring(L, 2, NULL), *port = luaL_tolstring(L, 3, NULL);
@@ -42,15 +47,27 @@ static int peer_tostring(lua_State *L)
     return 1;
 }
 
-void net_push_peer(lua_State *L, const struct address *a)
+int net_push_address(lua_State *L, const struct address *a)
 {
     char host[ADDRESS_TEXT];
     int port = address_format(a, host);
-    lua_createtable(L, 0, 2);
     lua_pushstring(L, host);
-    lua_setfield(L, -2, "host");
+    if (port < 0)
+        return 1;
     lua_pushinteger(L, port);
-    lua_setfield(L, -2, "port");
+    return 2;
+}
+
+void net_push_peer(lua_State *L, const struct address *a)
+{
+    lua_createtable(L, 0, 2);
+    int i = lua_gettop(L);
+    if (net_push_address(L, a) == 2) {
+        lua_setfield(L, i, "port");
+        lua_setfield(L, i, "host");
+    } else {
+        lua_setfield(L, i, "path");
+    }
     if (luaL_newmetatable(L, "neap.peer")) {
         lua_pushcfunction(L, peer_tostring);
         lua_setfield(L, -2, "__tostring");
@@ -60,17 +77,43 @@ void net_push_peer(lua_State *L, const struct address *a)
     lua_setmetatable(L, -2);
 }
 
-void net_check_options(lua_State *L, const char *const known[])
+void net_check_options(lua_State *L, int i, const char *const known[])
 {
-    luaL_checktype(L, 3, LUA_TTABLE);
-    for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+    luaL_checktype(L, i, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, i); lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-        int i = 0;
-        while (known[i] && strcmp(known[i], name) != 0)
-            i++;
-        if (!known[i])
-            luaL_error(L, "bad argument #3 (no option '%s' in this version)", name);
+        int k = 0;
+        while (known[k] && strcmp(known[k], name) != 0)
+            k++;
+        if (!known[k])
+            luaL_error(L, "bad argument #%d (no option '%s' in this version)", i, name);
     }
+}
+
+double net_timeout_option(lua_State *L, int i, double fallback)
+{
+    if (lua_isnoneornil(L, i))
+        return fallback;
+    if (lua_getfield(L, i, "timeout") != LUA_TNIL)
+        fallback = wait_timeout(L, lua_gettop(L));
+    lua_pop(L, 1);
+    return fallback;
+}
+
+bool net_bind_address(lua_State *L, int i, struct address *a)
+{
+    if (lua_istable(L, i)) {
+        lua_getfield(L, i, "host");
+        lua_getfield(L, i < 0 ? i - 1 : i, "port");
+    } else {
+        lua_pushvalue(L, i);
+        lua_pushnil(L);
+    }
+    const char *host = luaL_checkstring(L, -2);
+    lua_Integer port = luaL_optinteger(L, -1, 0);
+    bool ok = port >= 0 && port <= 65535 && address_parse(a, host, (int)port) == 0;
+    lua_pop(L, 2);
+    return ok;
 }
 
 /* ---- connect ---- */
@@ -108,18 +151,27 @@ static int connected(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* Sets a boolean socket option that `opts` (at 3) may name. */
-static void set_option(lua_State *L, int fd, const char *name, int fallback, int level,
-                       int option)
+/* Sets what the options at 3 ask for, before the connection. 0, or -errno. */
+static int set_options(lua_State *L, int fd)
 {
-    int on = fallback;
+    struct address own;
+    bool delay = false;
+    int r = 0;
     if (lua_istable(L, 3)) {
-        if (lua_getfield(L, 3, name) != LUA_TNIL)
-            on = lua_toboolean(L, -1);
-        lua_pop(L, 1);
+        delay = lua_getfield(L, 3, "nodelay") != LUA_TNIL && !lua_toboolean(L, -1);
+        if (lua_getfield(L, 3, "keepalive") != LUA_TNIL)
+            r = option_keepalive(fd, lua_isnumber(L, -1) ? lua_tonumber(L, -1)
+                                                         : lua_toboolean(L, -1));
+        if (r == 0 && lua_getfield(L, 3, "bind") != LUA_TNIL) {
+            if (!net_bind_address(L, -1, &own))
+                r = -EINVAL;
+            else if (bind(fd, (struct sockaddr *)&own.sa, own.length) < 0)
+                r = -errno;
+        }
     }
-    if (on)
-        setsockopt(fd, level, option, &on, sizeof on);
+    if (!delay)
+        option_set(fd, option_find("nodelay"), 1);
+    return r;
 }
 
 /* net.connect(host, port[, opts]) */
@@ -128,13 +180,11 @@ int net_connect(lua_State *L)
     const char *host = luaL_checkstring(L, 1);
     lua_Integer port = luaL_checkinteger(L, 2);
     luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port out of range");
-    double timeout = connect_timeout;
     if (!lua_isnoneornil(L, 3)) {
-        static const char *const known[] = {"timeout", "nodelay", "keepalive", NULL};
-        net_check_options(L, known);
-        if (lua_getfield(L, 3, "timeout") != LUA_TNIL)
-            timeout = wait_timeout(L, lua_gettop(L));
+        static const char *const known[] = {"timeout", "bind", "nodelay", "keepalive", NULL};
+        net_check_options(L, 3, known);
     }
+    double timeout = net_timeout_option(L, 3, connect_timeout);
     lua_settop(L, 3);
     wait_check(L);
     struct address a;
@@ -149,9 +199,11 @@ int net_connect(lua_State *L)
     if (fd < 0)
         return connect_failed(L, errno);
     stream_init(s, s->rt, fd);
-    set_option(L, fd, "nodelay", 1, IPPROTO_TCP, TCP_NODELAY);
-    set_option(L, fd, "keepalive", 0, SOL_SOCKET, SO_KEEPALIVE);
+    int r = set_options(L, fd);
+    lua_settop(L, 4);
     lua_replace(L, 3);
+    if (r < 0)
+        return connect_failed(L, -r);
     if (connect(fd, (struct sockaddr *)&a.sa, a.length) == 0) {
         lua_settop(L, 3);
         return 1;
@@ -165,7 +217,12 @@ int net_connect(lua_State *L)
 int bind_open_net(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"listen", net_listen}, {"connect", net_connect}, {NULL, NULL}};
+        {"listen", net_listen},
+        {"listen_unix", net_listen_unix},
+        {"connect", net_connect},
+        {"connect_unix", net_connect_unix},
+        {NULL, NULL},
+    };
     runtime_of(L)->close_net = stream_close_all;
     runtime_of(L)->cut_net = stream_cut;
     net_open_streams(L);

@@ -15,11 +15,24 @@ int net_push_end(lua_State *L, enum wake why);
 ** which nothing can lose in between. */
 struct stream *net_new_stream(lua_State *L);
 
-/* Pushes a new { host =, port = } that reads host:port. */
+/* Pushes a new { host =, port = } that reads host:port, or the { path = } of a unix socket. */
 void net_push_peer(lua_State *L, const struct address *a);
 
-/* Raises unless the options table at index 3 names only known ones (a NULL-ended list). */
-void net_check_options(lua_State *L, const char *const known[]);
+/* Pushes host, port, or the path of a unix socket; how many. */
+int net_push_address(lua_State *L, const struct address *a);
+
+/* Raises unless the options table at index i names only known ones (a NULL-ended list). */
+void net_check_options(lua_State *L, int i, const char *const known[]);
+
+/* The timeout that the options at index i name, or `fallback`; i may hold nil. */
+double net_timeout_option(lua_State *L, int i, double fallback);
+
+/* The address at index i of a socket to be bound: a host in figures, or { host =, port = }.
+** False if it is none. */
+bool net_bind_address(lua_State *L, int i, struct address *a);
+
+/* The value at index i of a socket option (net/option.h). [E] */
+double net_option_value(lua_State *L, int i, int option);
 
 /* What file:read and io.read do, on the stream at 1, with formats at 2..top; and a step of
 ** file:lines. [E] */
@@ -30,8 +43,10 @@ int net_read_file_line(lua_State *L);
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);
 
-/* net.listen, net.connect */
+/* Functions of neap.net. */
 int net_listen(lua_State *L);
+int net_listen_unix(lua_State *L);
 int net_connect(lua_State *L);
+int net_connect_unix(lua_State *L);
 
 #endif

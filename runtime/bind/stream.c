@@ -9,13 +9,12 @@
 #include "bind/net.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
+#include "net/option.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -751,15 +750,11 @@ static int push_name(lua_State *L, int (*name)(int, struct sockaddr *, socklen_t
 {
     struct stream *s = check(L);
     struct address a = {.length = sizeof a.sa};
-    char host[ADDRESS_TEXT];
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);
     if (name(s->fd, (struct sockaddr *)&a.sa, &a.length) < 0)
         return net_push_error(L, NULL, errno);
-    int port = address_format(&a, host);
-    lua_pushstring(L, host);
-    lua_pushinteger(L, port);
-    return 2;
+    return net_push_address(L, &a);
 }
 
 static int get_peer(int fd, struct sockaddr *sa, socklen_t *n)
@@ -772,7 +767,7 @@ static int get_own(int fd, struct sockaddr *sa, socklen_t *n)
     return getsockname(fd, sa, n);
 }
 
-/* s:peername(), s:sockname(): host, port */
+/* s:peername(), s:sockname(): host, port; of a unix socket its path, "" if it has none */
 static int peername(lua_State *L)
 {
     return push_name(L, get_peer);
@@ -783,27 +778,32 @@ static int sockname(lua_State *L)
     return push_name(L, get_own);
 }
 
-/* s:setoption(name, value): "nodelay", "keepalive", "max_line" */
+double net_option_value(lua_State *L, int i, int option)
+{
+    if (option_is_number(option) && lua_type(L, i) == LUA_TNUMBER)
+        return lua_tonumber(L, i);
+    luaL_argexpected(L, lua_isboolean(L, i), i,
+                     option_is_number(option) ? "boolean or number" : "boolean");
+    return lua_toboolean(L, i);
+}
+
+/* s:setoption(name, value): "max_line", and those of net/option.c */
 static int setoption(lua_State *L)
 {
-    static const char *const names[] = {"nodelay", "keepalive", "max_line", NULL};
     struct stream *s = check(L);
-    int on = lua_toboolean(L, 3), r = 0;
-    if (s->closed)
-        return net_push_end(L, WAKE_CLOSED);
-    switch (luaL_checkoption(L, 2, NULL, names)) {
-    case 0:
-        r = setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        break;
-    case 1:
-        r = setsockopt(s->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-        break;
-    case 2:
+    const char *name = luaL_checkstring(L, 2);
+    int option = option_find(name), r = 0;
+    if (strcmp(name, "max_line") == 0) {
         s->max_line = size_argument(L, 3, STREAM_MAX_LINE);
-        break;
+    } else {
+        luaL_argcheck(L, option >= 0, 2, lua_pushfstring(L, "no option '%s'", name));
+        double value = net_option_value(L, 3, option);
+        if (s->closed)
+            return net_push_end(L, WAKE_CLOSED);
+        r = option_set(s->fd, option, value);
     }
     if (r < 0)
-        return net_push_error(L, "setoption", errno);
+        return net_push_error(L, "setoption", -r);
     lua_settop(L, 1);
     return 1;
 }

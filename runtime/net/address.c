@@ -3,7 +3,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/un.h>
 
 int address_parse(struct address *a, const char *host, int port)
 {
@@ -29,6 +31,41 @@ int address_parse(struct address *a, const char *host, int port)
     return -EINVAL;
 }
 
+int address_unix(struct address *a, const char *path, size_t n)
+{
+    struct sockaddr_un *un = (struct sockaddr_un *)&a->sa;
+    memset(a, 0, sizeof *a);
+    if (n == 0 || memchr(path, '\0', n))
+        return -EINVAL;
+    if (n > sizeof un->sun_path - (*path != '@'))
+        return -ENAMETOOLONG;
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, path, n);
+    a->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
+    if (*path == '@')
+        un->sun_path[0] = '\0';
+    return 0;
+}
+
+const char *address_file(const struct address *a)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&a->sa;
+    return a->sa.ss_family == AF_UNIX && un->sun_path[0] ? un->sun_path : NULL;
+}
+
+/* The kernel ends a path with a NUL, unless it fills all its room; a name is not ended. */
+static void format_unix(const struct address *a, char text[ADDRESS_TEXT])
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&a->sa;
+    size_t start = offsetof(struct sockaddr_un, sun_path);
+    size_t n = a->length > start ? a->length - start : 0;
+    memcpy(text, un->sun_path, n);
+    text[n] = '\0';
+    for (size_t i = 0; i < n && !un->sun_path[0]; i++)
+        if (text[i] == '\0')
+            text[i] = '@';
+}
+
 int address_format(const struct address *a, char host[ADDRESS_TEXT])
 {
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)&a->sa;
@@ -43,6 +80,9 @@ int address_format(const struct address *a, char host[ADDRESS_TEXT])
         else
             inet_ntop(AF_INET6, &v6->sin6_addr, host, ADDRESS_TEXT);
         return ntohs(v6->sin6_port);
+    case AF_UNIX:
+        format_unix(a, host);
+        return -1;
     default:
         host[0] = '\0';
         return -1;

@@ -1,4 +1,5 @@
-/* Numeric addresses of TCP and UDP. Names are resolved elsewhere. */
+/* Addresses in figures of TCP and UDP, and those of unix sockets. Names are resolved
+** elsewhere. */
 #ifndef NET_ADDRESS_H
 #define NET_ADDRESS_H
 
@@ -9,13 +10,21 @@ struct address {
     socklen_t length;
 };
 
-enum { ADDRESS_TEXT = 64 }; /* room for a host's text */
+enum { ADDRESS_TEXT = 112 }; /* room for the text of a host, or a path */
 
 /* 0, or -EINVAL if host is neither an IPv4 nor an IPv6 address in figures, nor
 ** "localhost" (127.0.0.1) or "*" (any, IPv6 and IPv4). */
 int address_parse(struct address *a, const char *host, int port);
 
-/* The host in figures; returns the port, -1 if it is no IP address. */
+/* The address of a unix socket: a path, or '@' and a name in the abstract namespace. 0;
+** -EINVAL if it is empty or holds a NUL, -ENAMETOOLONG. */
+int address_unix(struct address *a, const char *path, size_t n);
+
+/* The path of the file that a unix socket is bound to, or NULL. */
+const char *address_file(const struct address *a);
+
+/* The host in figures; returns the port. -1: it is no IP address; the text is then the path
+** of a unix socket, "" if it has none. */
 int address_format(const struct address *a, char host[ADDRESS_TEXT]);
 
 #endif

@@ -4,14 +4,17 @@
 #include "core/tasklet.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const double first_pause = 0.1, longest_pause = 1;
 
 static const struct wait_class acceptor_class = {.what = "accept", .outside = true};
+static const struct wait_class drain_class = {.what = "shutdown of a listener"};
 
 static void wake_acceptor(struct listener *l)
 {
@@ -64,35 +67,136 @@ static void starve(struct listener *l, int error)
     l->pause = l->pause * 2 > longest_pause ? longest_pause : l->pause * 2;
 }
 
-int listener_open(struct listener *l, struct runtime *rt, const struct address *a, int backlog)
+/* ---- opening ---- */
+
+/* What is left of a socket whose owner has crashed. A datagram socket asks: its like would be
+** another error than a refusal, and a server sees nothing of it. */
+static bool is_stale(const struct address *a)
 {
-    int one = 1, zero = 0, error;
-    list_init(&l->all);
-    list_init(&l->starved);
-    wait_queue_init(&l->acceptors, &acceptor_class);
-    l->fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0)
+    int fd = address_file(a) ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    if (fd < 0)
+        return false;
+    bool refused =
+        connect(fd, (const struct sockaddr *)&a->sa, a->length) < 0 && errno == ECONNREFUSED;
+    struct stat st;
+    close(fd);
+    return refused && lstat(address_file(a), &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static int bind_to(int fd, const struct address *a)
+{
+    const struct sockaddr *sa = (const struct sockaddr *)&a->sa;
+    if (bind(fd, sa, a->length) == 0)
+        return 0;
+    if (errno != EADDRINUSE)
         return -errno;
-    setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (!is_stale(a))
+        return -EADDRINUSE;
+    unlink(address_file(a));
+    return bind(fd, sa, a->length) == 0 ? 0 : -errno;
+}
+
+/* The file never has more rights than `mode`, whatever the umask is. */
+static int bind_file(struct listener *l, const struct address *a, int mode)
+{
+    struct stat st;
+    if (mode >= 0 && fchmod(l->fd, (mode_t)mode) < 0)
+        return -errno;
+    int r = bind_to(l->fd, a);
+    if (r < 0 || !address_file(a))
+        return r;
+    if ((mode >= 0 && chmod(address_file(a), (mode_t)mode) < 0) ||
+        lstat(address_file(a), &st) < 0) {
+        r = -errno;
+        unlink(address_file(a));
+        return r;
+    }
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+    return 0;
+}
+
+static void unlink_file(struct listener *l)
+{
+    struct stat st;
+    const char *path = address_file(&l->address);
+    if (path && l->ino && lstat(path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(path);
+}
+
+static int bind_ip(int fd, const struct address *a, const struct listener_options *o)
+{
+    int one = 1, zero = 0;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (o->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
+        return -errno;
     if (a->sa.ss_family == AF_INET6)
-        setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    l->address.length = sizeof l->address.sa;
-    if (bind(l->fd, (const struct sockaddr *)&a->sa, a->length) < 0 ||
-        listen(l->fd, backlog) < 0 ||
-        getsockname(l->fd, (struct sockaddr *)&l->address.sa, &l->address.length) < 0)
-        goto fail;
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    return bind_to(fd, a);
+}
+
+/* l->fd listens, and is ours. */
+static void begin(struct listener *l, struct runtime *rt)
+{
     l->rt = rt;
     list_push_back(&rt->listeners, &l->all);
     l->pause = first_pause;
     l->told = -longest_pause;
     l->retry.fn = on_retry;
     watch_init(&l->watch, l->fd, WATCH_READ, on_client);
-    return 0;
-fail:
-    error = errno;
-    close(l->fd);
-    return -error;
 }
+
+static void prepare(struct listener *l)
+{
+    list_init(&l->all);
+    list_init(&l->starved);
+    wait_queue_init(&l->acceptors, &acceptor_class);
+    wait_queue_init(&l->full, &acceptor_class);
+    wait_queue_init(&l->drained, &drain_class);
+    l->address.length = sizeof l->address.sa;
+}
+
+int listener_open(struct listener *l, struct runtime *rt, const struct address *a,
+                  const struct listener_options *o)
+{
+    prepare(l);
+    l->fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (l->fd < 0)
+        return -errno;
+    int r = a->sa.ss_family == AF_UNIX ? bind_file(l, a, o->mode) : bind_ip(l->fd, a, o);
+    if (r == 0 &&
+        (getsockname(l->fd, (struct sockaddr *)&l->address.sa, &l->address.length) < 0 ||
+         listen(l->fd, o->backlog) < 0))
+        r = -errno;
+    if (r == 0) {
+        begin(l, rt);
+        return 0;
+    }
+    unlink_file(l);
+    close(l->fd);
+    return r;
+}
+
+int listener_adopt(struct listener *l, struct runtime *rt, int fd)
+{
+    int type = 0, listens = 0, flags;
+    socklen_t n = sizeof type;
+    prepare(l);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 ||
+        getsockname(fd, (struct sockaddr *)&l->address.sa, &l->address.length) < 0)
+        return -errno;
+    if (type != SOCK_STREAM || !listens)
+        return -EINVAL;
+    if ((flags = fcntl(fd, F_GETFL)) < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    l->fd = fd;
+    begin(l, rt);
+    return 0;
+}
+
+/* ---- accepting ---- */
 
 int listener_accept(struct listener *l, struct address *peer)
 {
@@ -105,7 +209,8 @@ int listener_accept(struct listener *l, struct address *peer)
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             l->pause = first_pause;
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+            if (l->address.sa.ss_family != AF_UNIX)
+                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
             return fd;
         }
         switch (errno) {
@@ -139,6 +244,15 @@ void listener_want(struct listener *l)
         watch_start(l->rt->reactor, &l->watch);
 }
 
+void listener_handled(struct listener *l)
+{
+    struct tasklet *t = wait_first(&l->full);
+    l->handlers--;
+    if (t)
+        wait_wake(l->rt, t, WAKE_SERVED);
+    wait_wake_all(l->rt, &l->drained, WAKE_SERVED);
+}
+
 void listener_close(struct listener *l)
 {
     if (!l->rt || l->closed)
@@ -148,7 +262,9 @@ void listener_close(struct listener *l)
     timer_disarm(l->rt, &l->retry.timer);
     list_remove(&l->starved);
     list_remove(&l->all);
+    unlink_file(l);
     close(l->fd);
     wait_wake_all(l->rt, &l->acceptors, WAKE_CLOSED);
+    wait_wake_all(l->rt, &l->full, WAKE_CLOSED);
     listener_descriptor_free(l->rt);
 }

@@ -1,4 +1,4 @@
-/* A listening TCP socket. Out of descriptors, it pauses instead of spinning: the kernel
+/* A listening TCP or unix socket. Out of descriptors, it pauses instead of spinning: the kernel
 ** keeps the clients in its backlog until a descriptor is free again. */
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H
@@ -7,6 +7,8 @@
 #include "core/timer.h"
 #include "core/wait.h"
 #include "net/address.h"
+
+#include <sys/types.h>
 
 struct listener {
     struct object object;
@@ -18,14 +20,30 @@ struct listener {
     struct wait_queue acceptors;
     struct timed_call retry;
     struct address address; /* what it is bound to */
-    double pause;           /* seconds, at the next lack of descriptors */
-    double told;            /* when the host was last told of it */
-    bool hot;               /* the kernel may have a client */
+    dev_t dev;              /* of the file that its unix socket made; 0: none */
+    ino_t ino;
+    struct wait_queue full;    /* who serves, while as many handlers run as may */
+    struct wait_queue drained; /* who shuts it down, until they are done */
+    size_t handlers, max_handlers;
+    double pause; /* seconds, at the next lack of descriptors */
+    double told;  /* when the host was last told of it */
+    bool hot;     /* the kernel may have a client */
     bool closed;
 };
 
-/* Binds and listens. 0, or -errno with nothing left open. */
-int listener_open(struct listener *l, struct runtime *rt, const struct address *a, int backlog);
+struct listener_options {
+    int backlog;
+    bool reuse_port;
+    int mode; /* of a unix socket's file; -1: what the umask leaves of 0777 */
+};
+
+/* Binds and listens. A unix socket takes the place of a file of its path on whose socket
+** nobody listens. 0, or -errno with nothing left open. */
+int listener_open(struct listener *l, struct runtime *rt, const struct address *a,
+                  const struct listener_options *o);
+
+/* Takes over a stream socket that listens. 0, or -errno: the descriptor is still the caller's. */
+int listener_adopt(struct listener *l, struct runtime *rt, int fd);
 
 /* The descriptor of a client, with its address; -EAGAIN: wait;
 ** -EBADF: closed; or what broke the socket itself. */
@@ -34,7 +52,11 @@ int listener_accept(struct listener *l, struct address *peer);
 /* Before a tasklet waits in `acceptors`. */
 void listener_want(struct listener *l);
 
-/* Wakes who waits with WAKE_CLOSED. Twice is harmless. */
+/* One of the handlers of its clients has ended. */
+void listener_handled(struct listener *l);
+
+/* Wakes who accepts or serves with WAKE_CLOSED; the file of a unix socket goes. Twice is
+** harmless. */
 void listener_close(struct listener *l);
 
 /* A descriptor has become free: the starved ones try again. */

@@ -8,6 +8,8 @@
 **   many PORT N MS      N connections, a line on each; after MS milliseconds it reads, and
 **                       closes each at its answer; prints how many answers were right
 **   crowd PORT N        the same, but it closes none before it has all answers
+**   listening PORT PROGRAM ARGUMENT ...
+**                       becomes that program, which gets a listening socket as descriptor 3
 **
 ** It ends by itself after a minute. */
 #include <arpa/inet.h>
@@ -165,6 +167,22 @@ static int many(int port, int count, int pause, int stay)
     return 0;
 }
 
+/* As a supervisor starts a server. */
+static int listening(int port, char **command)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) < 0 || listen(fd, 100) < 0)
+        fail("peer: listen");
+    if (fd != 3 && (dup2(fd, 3) < 0 || close(fd) < 0))
+        fail("peer: dup2");
+    execvp(*command, command);
+    fail("peer: exec");
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -172,6 +190,8 @@ int main(int argc, char **argv)
     const char *mode = argv[1], *argument = argc > 3 ? argv[3] : "";
     int port = atoi(argv[2]);
     alarm(60);
+    if (strcmp(mode, "listening") == 0)
+        return listening(port, argv + 3);
     if (strcmp(mode, "many") == 0)
         return many(port, atoi(argument), argc > 4 ? atoi(argv[4]) : 0, 0);
     if (strcmp(mode, "crowd") == 0)
