@@ -17,6 +17,7 @@ void bind_channels(lua_State *L);
 void bind_deferreds(lua_State *L);
 void bind_time(lua_State *L);
 void bind_host(lua_State *L);
+void bind_wait_fd(lua_State *L);
 
 /* What neap.host, on the top, tells of the end and does at it. */
 void bind_ending(lua_State *L);

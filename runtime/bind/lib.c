@@ -118,6 +118,7 @@ void bind_open(lua_State *L)
     bind_deferreds(L);
     bind_time(L);
     bind_host(L);
+    bind_wait_fd(L);
     bind_coroutines(L);
     bind_require(L);
     preload(L);

@@ -4,6 +4,7 @@
 #include "bind/net.h"
 #include "core/group.h"
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/tasklet.h"
 
 #include <errno.h>
@@ -460,8 +461,24 @@ static void get_fd(lua_State *L, void *l)
     lua_pushinteger(L, ((struct listener *)l)->closed ? -1 : ((struct listener *)l)->fd);
 }
 
+static bool is_ready(void *l)
+{
+    return listener_ready(l);
+}
+
+static bool is_closed(const void *l)
+{
+    return ((const struct listener *)l)->closed;
+}
+
+static struct wait_queue *selectors(void *l)
+{
+    return &((struct listener *)l)->selectors;
+}
+
 void net_open_listeners(lua_State *L)
 {
+    static const struct select_source source = {is_ready, is_closed, selectors};
     static const luaL_Reg methods[] = {{"accept", accept_}, {"serve", serve},
                                        {"start", start},    {"shutdown", shutdown_},
                                        {"close", close_},   {NULL, NULL}};
@@ -474,4 +491,5 @@ void net_open_listeners(lua_State *L)
                                                         {NULL, NULL, NULL}};
     object_class_new(L, OBJECT_LISTENER,
                      &(struct object_class){"listener", methods, meta, properties, false});
+    runtime_of(L)->kinds[OBJECT_LISTENER].source = &source;
 }

@@ -221,12 +221,15 @@ int bind_open_net(lua_State *L)
         {"listen_unix", net_listen_unix},
         {"connect", net_connect},
         {"connect_unix", net_connect_unix},
+        {"pair", net_pair},
+        {"udp", net_udp},
         {NULL, NULL},
     };
     runtime_of(L)->close_net = stream_close_all;
     runtime_of(L)->cut_net = stream_cut;
     net_open_streams(L);
     net_open_listeners(L);
+    net_open_udp(L);
     luaL_newlib(L, functions);
     return 1;
 }

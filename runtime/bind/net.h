@@ -31,8 +31,13 @@ double net_timeout_option(lua_State *L, int i, double fallback);
 ** False if it is none. */
 bool net_bind_address(lua_State *L, int i, struct address *a);
 
-/* The value at index i of a socket option (net/option.h). [E] */
-double net_option_value(lua_State *L, int i, int option);
+/* Whether the running tasklet has done so much in a row, with the kernel always ready, that
+** it is to give way: then call net_give_way last. */
+bool net_must_give_way(lua_State *L);
+int net_give_way(lua_State *L, lua_KContext ctx, lua_KFunction k);
+
+/* setoption(name, value) of the socket at 1. */
+int net_set_option(lua_State *L, int fd);
 
 /* What file:read and io.read do, on the stream at 1, with formats at 2..top; and a step of
 ** file:lines. [E] */
@@ -42,11 +47,14 @@ int net_read_file_line(lua_State *L);
 /* Makes the classes. */
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);
+void net_open_udp(lua_State *L);
 
 /* Functions of neap.net. */
 int net_listen(lua_State *L);
 int net_listen_unix(lua_State *L);
 int net_connect(lua_State *L);
 int net_connect_unix(lua_State *L);
+int net_pair(lua_State *L);
+int net_udp(lua_State *L);
 
 #endif

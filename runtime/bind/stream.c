@@ -8,6 +8,7 @@
 
 #include "bind/net.h"
 #include "core/sched.h"
+#include "core/select.h"
 #include "core/tasklet.h"
 #include "net/option.h"
 
@@ -67,12 +68,12 @@ enum { MAX_BURST = 1 }; /* every second one gives way */
 enum { MAX_BURST = 32 };
 #endif
 
-static bool must_give_way(lua_State *L)
+bool net_must_give_way(lua_State *L)
 {
     return ++runtime_of(L)->burst > MAX_BURST && wait_possible(L);
 }
 
-static int give_way(lua_State *L, lua_KContext ctx, lua_KFunction k)
+int net_give_way(lua_State *L, lua_KContext ctx, lua_KFunction k)
 {
     struct runtime *rt = runtime_of(L);
     sched_append(rt, rt->current);
@@ -366,7 +367,7 @@ static enum read_result read_one(lua_State *L, struct stream *s, const struct re
         }
         if (q->kind == READ_NUMBER && read_number(L, s, false) != READ_WAITS)
             return lua_isnil(L, -1) ? READ_ENDED : READ_DONE;
-        if (s->hot && must_give_way(L))
+        if (s->hot && net_must_give_way(L))
             return READ_PAUSES;
         int got = stream_fill(s);
         if (got == 0)
@@ -433,7 +434,7 @@ static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
             s->reading.owner = runtime_of(L)->current;
             if (time_left(L, r.nargs + 2) <= 0)
                 return read_failed(L, s, encode(r), WAKE_TIMEOUT);
-            return give_way(L, encode(r), read_k);
+            return net_give_way(L, encode(r), read_k);
         }
         if (got != READ_DONE || r.op == OP_UNTIL || r.op == OP_SOME)
             return read_ends(L, s, &r, got == READ_FAILED);
@@ -652,8 +653,8 @@ static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
         return wait_on(L, &s->writer, time_left(L, 3), (lua_KContext)sent, write_k);
     }
     write_ends(L, s, 0);
-    if (must_give_way(L))
-        return give_way(L, 0, written);
+    if (net_must_give_way(L))
+        return net_give_way(L, 0, written);
     lua_settop(L, 1);
     return 1;
 }
@@ -778,7 +779,7 @@ static int sockname(lua_State *L)
     return push_name(L, get_own);
 }
 
-double net_option_value(lua_State *L, int i, int option)
+static double option_value(lua_State *L, int i, int option)
 {
     if (option_is_number(option) && lua_type(L, i) == LUA_TNUMBER)
         return lua_tonumber(L, i);
@@ -787,23 +788,27 @@ double net_option_value(lua_State *L, int i, int option)
     return lua_toboolean(L, i);
 }
 
+int net_set_option(lua_State *L, int fd)
+{
+    const char *name = luaL_checkstring(L, 2);
+    int option = option_find(name);
+    luaL_argcheck(L, option >= 0, 2, lua_pushfstring(L, "no option '%s'", name));
+    int r = option_set(fd, option, option_value(L, 3, option));
+    if (r < 0)
+        return net_push_error(L, "setoption", -r);
+    lua_settop(L, 1);
+    return 1;
+}
+
 /* s:setoption(name, value): "max_line", and those of net/option.c */
 static int setoption(lua_State *L)
 {
     struct stream *s = check(L);
-    const char *name = luaL_checkstring(L, 2);
-    int option = option_find(name), r = 0;
-    if (strcmp(name, "max_line") == 0) {
-        s->max_line = size_argument(L, 3, STREAM_MAX_LINE);
-    } else {
-        luaL_argcheck(L, option >= 0, 2, lua_pushfstring(L, "no option '%s'", name));
-        double value = net_option_value(L, 3, option);
-        if (s->closed)
-            return net_push_end(L, WAKE_CLOSED);
-        r = option_set(s->fd, option, value);
-    }
-    if (r < 0)
-        return net_push_error(L, "setoption", -r);
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    if (strcmp(luaL_checkstring(L, 2), "max_line") != 0)
+        return net_set_option(L, s->fd);
+    s->max_line = size_argument(L, 3, STREAM_MAX_LINE);
     lua_settop(L, 1);
     return 1;
 }
@@ -820,8 +825,24 @@ static void get_fd(lua_State *L, void *s)
     lua_pushinteger(L, ((struct stream *)s)->fd);
 }
 
+static bool is_ready(void *s)
+{
+    return stream_ready(s);
+}
+
+static bool is_closed(const void *s)
+{
+    return ((const struct stream *)s)->closed;
+}
+
+static struct wait_queue *selectors(void *s)
+{
+    return &((struct stream *)s)->selectors;
+}
+
 void net_open_streams(lua_State *L)
 {
+    static const struct select_source source = {is_ready, is_closed, selectors};
     static const luaL_Reg methods[] = {
         {"read", read_},
         {"read_some", read_some},
@@ -844,4 +865,5 @@ void net_open_streams(lua_State *L)
                                                         {NULL, NULL, NULL}};
     object_class_new(L, OBJECT_STREAM,
                      &(struct object_class){"stream", methods, meta, properties, true});
+    runtime_of(L)->kinds[OBJECT_STREAM].source = &source;
 }

@@ -1,4 +1,4 @@
-/* net.connect_unix: a stream over a unix socket. API.md section 8. */
+/* net.connect_unix and net.pair: streams over unix sockets. API.md section 8. */
 #include "bind/net.h"
 #include "core/tasklet.h"
 
@@ -70,6 +70,7 @@ static int bind_own(lua_State *L, int i, int fd)
     return r;
 }
 
+/* net.connect_unix(path[, opts]) */
 int net_connect_unix(lua_State *L)
 {
     static const char *const known[] = {"timeout", "bind", NULL};
@@ -91,4 +92,16 @@ int net_connect_unix(lua_State *L)
     lua_settop(L, UNIX_STREAM);
     lua_pushnumber(L, timeout < HUGE_VAL ? clock_now() + timeout : HUGE_VAL);
     return try_now(L);
+}
+
+/* net.pair(): two connected streams */
+int net_pair(lua_State *L)
+{
+    int fd[2];
+    struct stream *a = net_new_stream(L), *b = net_new_stream(L);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) < 0)
+        return net_push_error(L, "pair", errno);
+    stream_init(a, a->rt, fd[0]);
+    stream_init(b, b->rt, fd[1]);
+    return 2;
 }

@@ -23,15 +23,19 @@ enum object_kind {
     OBJECT_DEADLINE,
     OBJECT_STREAM,
     OBJECT_LISTENER,
+    OBJECT_UDP,
     OBJECT_PROCESS,
     OBJECT_REF,    /* an engine's object (embed/ref.c) */
     OBJECT_ANSWER, /* what a host answers later (embed/answer.c) */
     OBJECT_KINDS
 };
 
+struct select_source;
+
 /* What a runtime knows of a kind. */
 struct object_kind_data {
-    int ref; /* registry: the metatable */
+    const struct select_source *source; /* of cases of a select; NULL: it is none, or known */
+    int ref;                            /* registry: the metatable */
     bool lasting;
     unsigned lookups; /* of methods */
 };

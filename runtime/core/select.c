@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum case_kind { CASE_RECEIVE, CASE_SEND, CASE_JOIN, CASE_DEFERRED };
+enum case_kind { CASE_RECEIVE, CASE_SEND, CASE_JOIN, CASE_DEFERRED, CASE_READY };
 
 struct select_case {
     struct tasklet stand_in; /* state TASKLET_CASE; leaf, link and `on` are in use */
@@ -69,6 +69,18 @@ struct tasklet *select_choose(struct tasklet *stand_in)
 
 /* ---- what a case is ---- */
 
+/* What the object at index i is as a case, if its kind is known above only. */
+static const struct select_source *source_of(lua_State *L, int i)
+{
+    struct object *o = lua_touserdata(L, i);
+    if (lua_type(L, i) != LUA_TUSERDATA || lua_rawlen(L, i) < sizeof *o)
+        return NULL;
+    for (int kind = 0; kind < OBJECT_KINDS; kind++)
+        if (o->kind == &runtime_of(L)->kinds[kind])
+            return runtime_of(L)->kinds[kind].source;
+    return NULL;
+}
+
 /* Pushes the n-th case, taken apart: the thing itself, above it (for a send) the list. Its
 ** kind, or -1. */
 static int push_case(lua_State *L, int n)
@@ -87,7 +99,7 @@ static int push_case(lua_State *L, int n)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (object_test(L, -1, kinds[i].object))
             return (int)kinds[i].kind;
-    return -1;
+    return source_of(L, -1) ? CASE_READY : -1;
 }
 
 /* Pushes the values 2..n of the list at index i; how many. No script's code runs, but
@@ -147,6 +159,20 @@ static bool send_now(lua_State *L, int i)
     return true;
 }
 
+/* Replaces the object on the top, if it is ready, by what a select gives for it. */
+static bool ready_now(lua_State *L)
+{
+    const struct select_source *source = source_of(L, -1);
+    if (!source->ready(lua_touserdata(L, -1)))
+        return false;
+    if (source->closed(lua_touserdata(L, -1))) {
+        lua_pop(L, 1);
+        lua_pushnil(L);
+        lua_pushliteral(L, "closed");
+    }
+    return true;
+}
+
 /* Does the case on the top (as push_case left it) at once, if it is ready: its results
 ** take its place. */
 static bool do_now(lua_State *L, int kind)
@@ -165,6 +191,8 @@ static bool do_now(lua_State *L, int kind)
         tasklet_push_outcome(L, top);
         lua_remove(L, top);
         return true;
+    case CASE_READY:
+        return ready_now(L);
     default:
         if (!deferred_done(L, top))
             return false;
@@ -183,6 +211,8 @@ static struct wait_queue *queue_of(lua_State *L, int i, int kind)
         return &((struct channel *)lua_touserdata(L, i))->queue;
     case CASE_JOIN:
         return &tasklet_side(L, i)->joiners;
+    case CASE_READY:
+        return source_of(L, i)->queue(lua_touserdata(L, i));
     default:
         return deferred_queue(L, i);
     }
@@ -233,6 +263,8 @@ static int selected(lua_State *L, int status, lua_KContext ctx)
         lua_pushliteral(L, "closed");
         return 3;
     default:
+        if (s->cases[s->chosen - 1].kind == CASE_READY)
+            lua_rawgeti(L, SELECT_CASES, s->chosen);
         lua_pushinteger(L, s->chosen);
         lua_replace(L, SELECT_SELF);
         return lua_gettop(L) - SELECT_CASES;

@@ -7,6 +7,15 @@
 
 #include "core/tasklet.h"
 
+/* Makes the objects of a further kind cases: one is chosen when the object is ready, and the
+** select then gives the object itself. Whoever makes it ready wakes all of its queue, with
+** WAKE_CLOSED if it will never be. */
+struct select_source {
+    bool (*ready)(void *object); /* also when it is closed; no Lua runs in there */
+    bool (*closed)(const void *object);
+    struct wait_queue *(*queue)(void *object);
+};
+
 /* select(cases[, timeout]): the body of the binding. The list is at index 1; whatever else
 ** the frame held is gone. [E] */
 int select_run(lua_State *L, double timeout);

@@ -31,6 +31,21 @@ int address_parse(struct address *a, const char *host, int port)
     return -EINVAL;
 }
 
+void address_map(struct address *a)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->sa;
+    if (a->sa.ss_family != AF_INET)
+        return;
+    memcpy(&v4, &a->sa, sizeof v4);
+    memset(a, 0, sizeof *a);
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = v4.sin_port;
+    v6->sin6_addr.s6_addr[10] = v6->sin6_addr.s6_addr[11] = 0xff;
+    memcpy(&v6->sin6_addr.s6_addr[12], &v4.sin_addr, sizeof v4.sin_addr);
+    a->length = sizeof *v6;
+}
+
 int address_unix(struct address *a, const char *path, size_t n)
 {
     struct sockaddr_un *un = (struct sockaddr_un *)&a->sa;

@@ -16,6 +16,9 @@ enum { ADDRESS_TEXT = 112 }; /* room for the text of a host, or a path */
 ** "localhost" (127.0.0.1) or "*" (any, IPv6 and IPv4). */
 int address_parse(struct address *a, const char *host, int port);
 
+/* Makes an IPv4 address one that an IPv6 socket takes. */
+void address_map(struct address *a);
+
 /* The address of a unix socket: a path, or '@' and a name in the abstract namespace. 0;
 ** -EINVAL if it is empty or holds a NUL, -ENAMETOOLONG. */
 int address_unix(struct address *a, const char *path, size_t n);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,13 @@
 static const double first_pause = 0.1, longest_pause = 1;
 
 static const struct wait_class acceptor_class = {.what = "accept", .outside = true};
+static void selector_joined(struct wait_queue *q)
+{
+    listener_want(container_of(q, struct listener, selectors));
+}
+
+static const struct wait_class selector_class = {
+    .what = "a client of a listener", .outside = true, .joined = selector_joined};
 static const struct wait_class drain_class = {.what = "shutdown of a listener"};
 
 static void wake_acceptor(struct listener *l)
@@ -24,6 +32,7 @@ static void wake_acceptor(struct listener *l)
         wait_wake(l->rt, t, WAKE_SERVED);
     else
         watch_stop(l->rt->reactor, &l->watch);
+    wait_wake_all(l->rt, &l->selectors, WAKE_SERVED);
 }
 
 static void on_client(struct watch *w, int events)
@@ -151,6 +160,7 @@ static void prepare(struct listener *l)
     list_init(&l->all);
     list_init(&l->starved);
     wait_queue_init(&l->acceptors, &acceptor_class);
+    wait_queue_init(&l->selectors, &selector_class);
     wait_queue_init(&l->full, &acceptor_class);
     wait_queue_init(&l->drained, &drain_class);
     l->address.length = sizeof l->address.sa;
@@ -238,6 +248,12 @@ int listener_accept(struct listener *l, struct address *peer)
     return -EAGAIN;
 }
 
+bool listener_ready(const struct listener *l)
+{
+    struct pollfd p = {.fd = l->fd, .events = POLLIN};
+    return l->closed || (list_empty(&l->starved) && poll(&p, 1, 0) > 0);
+}
+
 void listener_want(struct listener *l)
 {
     if (list_empty(&l->starved))
@@ -265,6 +281,7 @@ void listener_close(struct listener *l)
     unlink_file(l);
     close(l->fd);
     wait_wake_all(l->rt, &l->acceptors, WAKE_CLOSED);
+    wait_wake_all(l->rt, &l->selectors, WAKE_CLOSED);
     wait_wake_all(l->rt, &l->full, WAKE_CLOSED);
     listener_descriptor_free(l->rt);
 }

@@ -22,8 +22,9 @@ struct listener {
     struct address address; /* what it is bound to */
     dev_t dev;              /* of the file that its unix socket made; 0: none */
     ino_t ino;
-    struct wait_queue full;    /* who serves, while as many handlers run as may */
-    struct wait_queue drained; /* who shuts it down, until they are done */
+    struct wait_queue selectors; /* who waits for a client without taking it */
+    struct wait_queue full;      /* who serves, while as many handlers run as may */
+    struct wait_queue drained;   /* who shuts it down, until they are done */
     size_t handlers, max_handlers;
     double pause; /* seconds, at the next lack of descriptors */
     double told;  /* when the host was last told of it */
@@ -48,6 +49,9 @@ int listener_adopt(struct listener *l, struct runtime *rt, int fd);
 /* The descriptor of a client, with its address; -EAGAIN: wait;
 ** -EBADF: closed; or what broke the socket itself. */
 int listener_accept(struct listener *l, struct address *peer);
+
+/* Whether there is a client, or never will be. */
+bool listener_ready(const struct listener *l);
 
 /* Before a tasklet waits in `acceptors`. */
 void listener_want(struct listener *l);

@@ -65,6 +65,13 @@ static const struct wait_class reader_class = {
     .what = "read on a stream", .outside = true, .joined = reader_joined, .left = reader_left};
 static const struct wait_class writer_class = {
     .what = "write on a stream", .outside = true, .joined = writer_joined, .left = writer_left};
+static void selector_joined(struct wait_queue *q)
+{
+    stream_want_input(container_of(q, struct stream, selectors));
+}
+
+static const struct wait_class selector_class = {
+    .what = "input on a stream", .outside = true, .joined = selector_joined};
 static const struct wait_class flusher_class = {.what = "flush of a stream", .outside = true};
 static const struct wait_class turn_class = {.what = "turn at a stream", .outside = true};
 
@@ -108,10 +115,11 @@ static void on_input(struct watch *w, int events)
         watch_stop(s->rt->reactor, w);
     else
         wake_one(s->rt, &s->reader);
+    wait_wake_all(s->rt, &s->selectors, WAKE_SERVED);
 }
 
 /* Moves what the shared buffer holds to the stream that it is held for. */
-static void release_shared(struct runtime *rt)
+void stream_leave_shared(struct runtime *rt)
 {
     struct stream *s = rt->held_for;
     if (!s)
@@ -131,7 +139,7 @@ size_t stream_input(struct stream *s, const char **p)
         return rt->held_to - rt->held_from;
     }
     if (rt->held_for == s)
-        release_shared(rt);
+        stream_leave_shared(rt);
     n = buffer_length(&s->input);
     *p = n > 0 ? buffer_bytes(&s->input) : "";
     return n;
@@ -154,10 +162,11 @@ void stream_take(struct stream *s, size_t n)
 int stream_unread(struct stream *s, const char *p, size_t n)
 {
     if (s->rt->held_for == s)
-        release_shared(s->rt);
+        stream_leave_shared(s->rt);
     s->scanned = 0;
     int r = buffer_prepend(&s->input, &s->rt->memory, p, n);
     wake_one(s->rt, &s->reader); /* it may be what somebody waits for */
+    wait_wake_all(s->rt, &s->selectors, WAKE_SERVED);
     return r;
 }
 
@@ -183,7 +192,7 @@ int stream_fill(struct stream *s)
         return 0;
     if (!s->hot)
         return -EAGAIN;
-    release_shared(rt);
+    stream_leave_shared(rt);
     if (s->in_error)
         return -s->in_error;
     size_t room = STRESS_SIZE(READ_BUFFER);
@@ -208,6 +217,13 @@ int stream_fill(struct stream *s)
     s->in_error = errno;
     watch_stop(rt->reactor, &s->in);
     return -s->in_error;
+}
+
+bool stream_ready(struct stream *s)
+{
+    const char *p;
+    return s->closed || s->ended || s->in_error || stream_input(s, &p) > 0 ||
+           stream_fill(s) != -EAGAIN;
 }
 
 void stream_want_input(struct stream *s)
@@ -498,6 +514,7 @@ void stream_init(struct stream *s, struct runtime *rt, int fd)
     wait_queue_init(&s->reader, &reader_class);
     wait_queue_init(&s->writer, &writer_class);
     wait_queue_init(&s->flushers, &flusher_class);
+    wait_queue_init(&s->selectors, &selector_class);
     wait_queue_init(&s->reading.queue, &turn_class);
     wait_queue_init(&s->writing.queue, &turn_class);
     list_push_back(&rt->streams, &s->all);
@@ -524,6 +541,7 @@ void stream_close(struct stream *s)
     wait_wake_all(rt, &s->reader, WAKE_CLOSED);
     wait_wake_all(rt, &s->writer, WAKE_CLOSED);
     wait_wake_all(rt, &s->flushers, WAKE_CLOSED);
+    wait_wake_all(rt, &s->selectors, WAKE_CLOSED);
     wait_wake_all(rt, &s->reading.queue, WAKE_CLOSED);
     wait_wake_all(rt, &s->writing.queue, WAKE_CLOSED);
 }

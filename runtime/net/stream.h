@@ -41,6 +41,7 @@ struct stream {
     struct watch in, out;
     struct buffer input, output;
     struct wait_queue reader, writer, flushers; /* at most one in the first two */
+    struct wait_queue selectors;                /* who waits for input without taking it */
     struct turn reading, writing;
     double timeout; /* of each operation; HUGE_VAL: none */
     size_t max_line;
@@ -70,6 +71,12 @@ int stream_fill(struct stream *s);
 /* Block the thread, for code that cannot wait: until there may be input, until all is out. */
 void stream_block_for_input(struct stream *s);
 void stream_block_until_out(struct stream *s);
+
+/* Whether a read would not wait: input, the end, an error, or closed. */
+bool stream_ready(struct stream *s);
+
+/* Frees the runtime's shared buffer for another's use. */
+void stream_leave_shared(struct runtime *rt);
 
 /* Before a tasklet waits for input, or for room. */
 void stream_want_input(struct stream *s);
