@@ -2,7 +2,7 @@
 # libneap-NAME.a beside it for hosts that link statically: they put luaopen_neap_NAME into
 # package.preload. A part whose library is missing is left out, with a line that says so.
 
-PARTS =
+PARTS = names
 PART_SRC = $(PARTS:%=runtime/net/%.c)
 
 header_names = ares.h

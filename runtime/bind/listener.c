@@ -3,7 +3,6 @@
 
 #include "bind/net.h"
 #include "core/group.h"
-#include "core/outcome.h"
 #include "core/sched.h"
 #include "core/select.h"
 #include "core/tasklet.h"
@@ -216,7 +215,7 @@ static void spawn_client(lua_State *L, struct listener *l, int fd, const struct 
     stream_init(lua_touserdata(L, SERVE_SPARE), rt, fd);
     struct tasklet *t = tasklet_new(L);
     lua_getiuservalue(L, 1, LISTENER_ENDED);
-    outcome_watch(L, SERVE_SPARE + 1, -1);
+    tasklet_watch(L, SERVE_SPARE + 1, -1);
     lua_getiuservalue(L, 1, LISTENER_HANDLERS);
     lua_pushvalue(L, SERVE_SPARE + 1);
     lua_pushvalue(L, SERVE_SPARE);

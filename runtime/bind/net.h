@@ -44,6 +44,21 @@ int net_set_option(lua_State *L, int fd);
 int net_read_file(lua_State *L, bool method);
 int net_read_file_line(lua_State *L);
 
+/* net_lookup(name, family, servers, timeout), a Lua function: family 0, 4 or 6; servers from
+** net_push_servers_option. A list of addresses, or nil, text, code. It may wait. */
+int net_lookup(lua_State *L);
+
+/* Whether the text at index i is an address in figures, or localhost: no wait. */
+bool net_is_known(lua_State *L, int i);
+
+/* Pushes nil, "what: text", code from the failure of net_lookup at index i; returns 3. */
+int net_push_lookup_error(lua_State *L, const char *what, int i);
+
+/* The options `family`, 0: none, and `servers`, pushed, of the table at index i, which may be
+** nil. */
+lua_Integer net_family_option(lua_State *L, int i);
+void net_push_servers_option(lua_State *L, int i);
+
 /* Makes the classes. */
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);
@@ -56,5 +71,6 @@ int net_connect(lua_State *L);
 int net_connect_unix(lua_State *L);
 int net_pair(lua_State *L);
 int net_udp(lua_State *L);
+int net_resolve(lua_State *L);
 
 #endif

@@ -1,5 +1,4 @@
 #include "core/select.h"
-#include "core/outcome.h"
 
 #include "core/channel.h"
 #include "core/deferred.h"
@@ -189,7 +188,7 @@ static bool do_now(lua_State *L, int kind)
     case CASE_JOIN:
         if (((struct tasklet *)lua_touserdata(L, top))->state != TASKLET_DEAD)
             return false;
-        outcome_push(L, top);
+        tasklet_push_outcome(L, top);
         lua_remove(L, top);
         return true;
     case CASE_READY:

@@ -8,7 +8,6 @@
 #include "core/timer.h"
 #include "reactor/inbox.h"
 
-#include <assert.h>
 #include <string.h>
 
 static const char registry_key; /* registry: the neap of a state */
@@ -43,7 +42,7 @@ int embed_protect(neap *N, lua_CFunction f, int n, int nresults, int code)
 int neap_error(neap *N, const char **msg)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     if (msg)
         *msg = N->error_text;
     return N->error;
@@ -210,9 +209,6 @@ static void release(neap *N)
     slots_free(&N->answers, &memory);
     slots_free(&N->channels, &memory);
     memory_free(&memory, N, sizeof *N);
-#ifdef EMBED_ASSERTS
-    assert(memory.used == 0); /* whatever was open held some */
-#endif
     memory_close(&memory);
 }
 
@@ -247,30 +243,20 @@ fail:
     return NULL;
 }
 
-static void take_in_all(struct runtime *rt)
-{
-    while (!inbox_empty(rt->inbox))
-        sched_take_in(rt);
-}
-
 void neap_free(neap *N)
 {
     if (!embed_owned(N))
         return;
-    if (embed_busy(N)) {
-        error_log(&N->rt, "neap_free was called from inside a step, a run or another call");
+    if (N->running) {
+        error_log(&N->rt, "neap_free was called from inside a step or a run");
         return;
     }
     struct runtime *rt = &N->rt;
-    N->running = true;
     rt->memory_limit = 0;
-    take_in_all(rt);
+    sched_take_in(rt);
     for (size_t n = rt->tasklet_count; n > 0 && !list_empty(&rt->tasklets); n--)
         embed_kill(N, container_of(rt->tasklets.prev, struct tasklet, all), "the runtime ends");
-    take_in_all(rt);
-    runtime_close(rt);
-    atomic_store(&N->closed, true);
-    take_in_all(rt); /* of finalizers: the calls are made, there is no script any more */
+    runtime_close(&N->rt);
     release(N);
 }
 

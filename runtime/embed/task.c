@@ -2,7 +2,6 @@
 #include "embed/embed.h"
 
 #include "core/group.h"
-#include "core/outcome.h"
 #include "core/slice.h"
 #include "core/tasklet.h"
 
@@ -27,7 +26,7 @@ static struct tasklet *find(neap *N, neap_task id)
 int neap_status(neap *N, neap_task id)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     int last_word;
     struct tasklet *t = slots_find(&N->rt.slots, id.id, &last_word);
     if (!t && last_word)
@@ -66,22 +65,15 @@ int embed_kill(neap *N, struct tasklet *t, const char *why)
         return embed_fail(N, NEAP_EMEM, "not enough memory");
     lua_pushlightuserdata(L, t);
     lua_pushlightuserdata(L, (void *)why);
-    N->inside++;
-    int status = embed_protect(N, kill, 2, 0, NEAP_EMEM);
-    N->inside--;
-    return status;
+    return embed_protect(N, kill, 2, 0, NEAP_EMEM);
 }
 
 int neap_kill(neap *N, neap_task id, const char *why)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     struct tasklet *t = find(N, id);
-    if (!t)
-        return NEAP_ESTALE;
-    int status = embed_kill(N, t, why ? why : "killed");
-    embed_wake(N);
-    return status;
+    return t ? embed_kill(N, t, why ? why : "killed") : NEAP_ESTALE;
 }
 
 struct watch_end {
@@ -89,14 +81,6 @@ struct watch_end {
     void *ud;
     neap_task task;
 };
-
-/* From here on the host finds it ended. */
-static void close_id(neap *N, struct tasklet *t, bool ok)
-{
-    if (t->side->host_id)
-        slots_drop(&N->rt.slots, t->side->host_id, ok ? TASKLET_RETURNED : TASKLET_FAILED);
-    t->side->host_id = 0;
-}
 
 /* A tasklet's watcher: hands the end to the host, with one value on the main state's stack. */
 static int ended(lua_State *L)
@@ -111,7 +95,6 @@ static int ended(lua_State *L)
     int top = L == main ? 2 : lua_gettop(main);
     if (L != main)
         lua_xmove(L, main, 1);
-    close_id(N, lua_touserdata(L, 1), lua_toboolean(L, 2));
     w->fn(N, w->task, lua_toboolean(L, 2), w->ud);
     lua_settop(main, top);
     lua_pushboolean(L, 1);
@@ -125,7 +108,7 @@ static int watch(lua_State *L)
     memcpy(w, lua_touserdata(L, 2), sizeof *w);
     lua_pushcclosure(L, ended, 1);
     tasklet_push(L, lua_touserdata(L, 1));
-    outcome_watch(L, -1, -2);
+    tasklet_watch(L, -1, -2);
     return 0;
 }
 
@@ -133,7 +116,7 @@ int neap_then(neap *N, neap_task id, void (*fn)(neap *N, neap_task t, int ok, vo
               void *ud)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     struct tasklet *t = find(N, id);
     if (!t || !fn)
         return t ? embed_fail(N, NEAP_EARG, "neap_then: no function") : NEAP_ESTALE;
@@ -160,7 +143,7 @@ static int set_group(lua_State *L)
 int neap_group(neap *N, neap_task id, uint64_t owner)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     struct tasklet *t = find(N, id);
     if (!t)
         return NEAP_ESTALE;
@@ -182,7 +165,7 @@ static int first_of(lua_State *L)
 int neap_kill_group(neap *N, uint64_t owner)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     if (owner == 0)
         return embed_fail(N, NEAP_EARG, "neap_kill_group: an owner is not 0");
     lua_State *L = N->rt.L;
@@ -198,10 +181,8 @@ int neap_kill_group(neap *N, uint64_t owner)
             return status;
         struct tasklet *t = lua_touserdata(L, -1);
         lua_pop(L, 1);
-        if (!t) {
-            embed_wake(N);
+        if (!t)
             return n;
-        }
         before = t->id;
         if ((status = embed_kill(N, t, "killed")) != NEAP_OK)
             return status;
@@ -218,7 +199,7 @@ static int hold(lua_State *L)
 int neap_pause_group(neap *N, uint64_t owner, int on)
 {
     if (!embed_owned(N))
-        return embed_foreign(N);
+        return NEAP_ETHREAD;
     if (owner == 0)
         return embed_fail(N, NEAP_EARG, "neap_pause_group: an owner is not 0");
     lua_State *L = N->rt.L;
@@ -231,7 +212,6 @@ int neap_pause_group(neap *N, uint64_t owner, int on)
         return status;
     int n = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
-    embed_wake(N);
     return n;
 }
 
