@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Of the method lookups on objects of a lasting kind, every so many-th makes one direct: an
+/* Of the lookups on objects of a lasting kind, every so many-th makes one direct: an
 ** object that is used again and again is soon found, and the others cost nothing. */
 #ifdef NEAP_STRESS
 enum { DIRECT_EACH = 2 };
@@ -83,12 +83,19 @@ static void make_direct(lua_State *L)
 /* __index(object, key): a method, or a property. Upvalues: methods, properties, name, kind. */
 static int index_object(lua_State *L)
 {
-    struct object_kind_data *kind = lua_touserdata(L, lua_upvalueindex(4));
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-        return push_property(L, lua_touserdata(L, lua_upvalueindex(2)), self(L, 4, 3),
-                             lua_tostring(L, lua_upvalueindex(3)));
-    if (kind->lasting && ++kind->lookups % DIRECT_EACH == 0 && self(L, 4, 3))
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    return push_property(L, lua_touserdata(L, lua_upvalueindex(2)), self(L, 4, 3),
+                         lua_tostring(L, lua_upvalueindex(3)));
+}
+
+/* The same for a lasting kind. */
+static int index_lasting(lua_State *L)
+{
+    struct object_kind_data *kind = lua_touserdata(L, lua_upvalueindex(4));
+    index_object(L);
+    if (++kind->lookups % DIRECT_EACH == 0 && self(L, 4, 3))
         make_direct(L);
     return 1;
 }
@@ -124,7 +131,7 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
         lua_pushlightuserdata(L, (void *)c->properties);
         lua_pushstring(L, c->name);
         lua_pushlightuserdata(L, &rt->kinds[kind]);
-        lua_pushcclosure(L, index_object, 4);
+        lua_pushcclosure(L, c->lasting ? index_lasting : index_object, 4);
         lua_setfield(L, -2, "__index");
         lua_pushlightuserdata(L, (void *)c->properties);
         lua_pushstring(L, c->name);
@@ -132,7 +139,6 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
         lua_pushcclosure(L, set_object, 3);
         lua_setfield(L, -2, "__newindex");
     }
-    rt->kinds[kind].lasting = c->lasting;
     rt->kinds[kind].ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

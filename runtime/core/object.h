@@ -36,8 +36,7 @@ struct select_source;
 struct object_kind_data {
     const struct select_source *source; /* of cases of a select; NULL: it is none, or known */
     int ref;                            /* registry: the metatable */
-    bool lasting;
-    unsigned lookups; /* of methods */
+    unsigned lookups;                   /* on objects of a lasting kind */
 };
 
 /* The first member of every object's struct. */
