@@ -18,9 +18,10 @@ static void check(lua_State *L)
 /* deferred([canceller]) */
 static int new (lua_State *L)
 {
-    if (!lua_isnoneornil(L, 1))
+    bool canceller = !lua_isnoneornil(L, 1);
+    if (canceller)
         bind_check_callable(L, 1);
-    deferred_push(L, lua_isnoneornil(L, 1) ? 0 : 1);
+    deferred_push(L, canceller ? 1 : 0);
     return 1;
 }
 

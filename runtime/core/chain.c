@@ -47,14 +47,9 @@ static void reserve(lua_State *L, int i, uint32_t n)
     lua_pop(L, 1);
 }
 
-/* Puts the value on the top, taken off, as the n-th link, for which there is room. */
-static void put(lua_State *L, struct deferred *d, int i, uint32_t n, enum link kind)
+/* Puts the value on the top, taken off, in the table, as the n-th link. */
+static void put_in_table(lua_State *L, int i, uint32_t n, enum link kind)
 {
-    if (n < DEFERRED_INLINE) {
-        d->kinds[n] = (uint8_t)kind;
-        lua_setiuservalue(L, i, DEFERRED_FIRST + (int)n);
-        return;
-    }
     lua_Integer at = slot(n);
     lua_getiuservalue(L, i, DEFERRED_CHAIN);
     lua_insert(L, -2);
@@ -64,12 +59,8 @@ static void put(lua_State *L, struct deferred *d, int i, uint32_t n, enum link k
     lua_pop(L, 1);
 }
 
-enum link chain_get(lua_State *L, struct deferred *d, int i, uint32_t n)
+static enum link get_from_table(lua_State *L, int i, uint32_t n)
 {
-    if (n < DEFERRED_INLINE) {
-        lua_getiuservalue(L, i, DEFERRED_FIRST + (int)n);
-        return (enum link)d->kinds[n];
-    }
     lua_Integer at = slot(n);
     lua_getiuservalue(L, i, DEFERRED_CHAIN);
     lua_rawgeti(L, -1, at + 1);
@@ -80,9 +71,33 @@ enum link chain_get(lua_State *L, struct deferred *d, int i, uint32_t n)
     return kind;
 }
 
+/* Puts the value on the top, taken off, as the n-th link, for which there is room. */
+static inline void put(lua_State *L, struct deferred *d, int i, uint32_t n, enum link kind)
+{
+    if (n >= DEFERRED_INLINE) {
+        put_in_table(L, i, n, kind);
+        return;
+    }
+    d->kinds[n] = (uint8_t)kind;
+    lua_setiuservalue(L, i, DEFERRED_FIRST + (int)n);
+}
+
+static inline enum link get(lua_State *L, const struct deferred *d, int i, uint32_t n)
+{
+    if (n >= DEFERRED_INLINE)
+        return get_from_table(L, i, n);
+    lua_getiuservalue(L, i, DEFERRED_FIRST + (int)n);
+    return (enum link)d->kinds[n];
+}
+
+enum link chain_get(lua_State *L, struct deferred *d, int i, uint32_t n)
+{
+    return get(L, d, i, n);
+}
+
 enum link chain_next(lua_State *L, struct deferred *d, int i)
 {
-    enum link kind = chain_get(L, d, i, d->head);
+    enum link kind = get(L, d, i, d->head);
     lua_pushboolean(L, 0);
     put(L, d, i, d->head, kind);
     if (++d->head == d->tail)
@@ -112,20 +127,24 @@ static void compact(lua_State *L, struct deferred *d, int i)
     d->limit = to < FIRST_LIMIT / 2 ? FIRST_LIMIT : 2 * to;
 }
 
+/* Sees to it that the table has room for one more link. */
+static void make_room(lua_State *L, struct deferred *d, int i)
+{
+    uint32_t n;
+    luaL_checkstack(L, 5, NULL);
+    if (d->tail >= d->limit)
+        compact(L, d, i);
+    do { /* finalizers may add, too */
+        n = d->tail;
+        reserve(L, i, n);
+    } while (d->tail > n);
+}
+
 void chain_append(lua_State *L, struct deferred *d, int i, enum link kind)
 {
-    uint32_t n = d->tail;
-    if (n >= DEFERRED_INLINE) {
-        luaL_checkstack(L, 5, NULL);
-        if (n >= d->limit)
-            compact(L, d, i);
-        do { /* finalizers may add, too */
-            n = d->tail;
-            reserve(L, i, n);
-        } while (d->tail > n);
-    }
-    put(L, d, i, d->tail, kind);
-    d->tail++;
+    if (d->tail >= DEFERRED_INLINE)
+        make_room(L, d, i);
+    put(L, d, i, d->tail++, kind);
 }
 
 struct wait_queue *chain_queue(lua_State *L, int i)

@@ -51,41 +51,60 @@ bool deferred_done(lua_State *L, int i)
 
 /* ---- the result ---- */
 
+/* Replaces the n values on the top by one that stands for them: nil or a list. */
+static void pack(lua_State *L, int n)
+{
+    if (n == 0) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_createtable(L, n, 0);
+    lua_insert(L, -(n + 1));
+    for (int v = n; v > 0; v--)
+        lua_rawseti(L, -(v + 1), v);
+}
+
+/* Replaces the list on the top by its n values. */
+static void unpack(lua_State *L, int n)
+{
+    luaL_checkstack(L, n, NULL);
+    for (int v = 1; v <= n; v++)
+        lua_rawgeti(L, -v, v);
+    lua_remove(L, -(n + 1));
+}
+
 /* Takes n values off the top as the new result. */
-static void set_result(lua_State *L, struct deferred *d, int i, bool ok, int n)
+static inline void set_result(lua_State *L, struct deferred *d, int i, bool ok, int n)
 {
     d->failed = !ok;
     d->taken = false;
     d->nresults = n;
-    if (n == 0) {
-        lua_pushnil(L);
-    } else if (n > 1) {
-        lua_createtable(L, n, 0);
-        lua_insert(L, -(n + 1));
-        for (int v = n; v > 0; v--)
-            lua_rawseti(L, -(v + 1), v);
-    }
+    if (n != 1)
+        pack(L, n);
     set(L, i, DEFERRED_RESULT);
+}
+
+/* Pushes the result; how many values. */
+static inline int push_result(lua_State *L, const struct deferred *d, int i)
+{
+    get(L, i, DEFERRED_RESULT);
+    if (d->nresults != 1)
+        unpack(L, d->nresults);
+    return d->nresults;
 }
 
 int deferred_result(lua_State *L, int i, bool *ok)
 {
     struct deferred *d = lua_touserdata(L, i);
     *ok = !d->failed;
-    get(L, i, DEFERRED_RESULT);
-    if (d->nresults == 1)
-        return 1;
-    luaL_checkstack(L, d->nresults, NULL);
-    for (int v = 1; v <= d->nresults; v++)
-        lua_rawgeti(L, -v, v);
-    lua_remove(L, -(d->nresults + 1));
-    return d->nresults;
+    return push_result(L, d, i);
 }
 
 /* The same for one who takes it: a failure counts as handled. */
-static int take_result(lua_State *L, struct deferred *d, int i, bool *ok)
+static inline int take_result(lua_State *L, struct deferred *d, int i, bool *ok)
 {
-    int n = deferred_result(L, i, ok);
+    int n = push_result(L, d, i);
+    *ok = !d->failed;
     if (!*ok) {
         d->taken = true;
         unhandled_taken(L, i);
@@ -246,11 +265,11 @@ static void set_error(lua_State *L, struct deferred *d, int i)
     set_result(L, d, i, false, 1);
 }
 
-/* What a callback of d (at i) has returned, n values on the top, taken off: the result, a
-** failure, or a deferred to wait for. */
-static void set_returned(lua_State *L, struct deferred *d, int i, int n)
+/* What a callback of d (at i) has returned, the values from `first` to the top, taken off:
+** the result, a failure, or a deferred to wait for. */
+static void set_returned(lua_State *L, struct deferred *d, int i, int first)
 {
-    int first = lua_gettop(L) - n + 1;
+    int n = lua_gettop(L) - first + 1;
     int type = n > 0 ? lua_type(L, first) : LUA_TNIL;
     if (type == LUA_TTABLE && failure_test(L, first)) {
         lua_settop(L, first);
@@ -275,7 +294,7 @@ static void call(lua_State *L, struct deferred *d, int i, int handler)
 {
     struct runtime *rt = runtime_of(L);
     bool ok;
-    int base = lua_gettop(L) - 1;
+    int f = lua_gettop(L);
     int n = take_result(L, d, i, &ok);
     rt->reactor_code++;
     rt->nested_firings++;
@@ -284,42 +303,53 @@ static void call(lua_State *L, struct deferred *d, int i, int handler)
     d->running = false;
     rt->nested_firings--;
     rt->reactor_code--;
-    returned ? set_returned(L, d, i, lua_gettop(L) - base) : set_error(L, d, i);
+    returned ? set_returned(L, d, i, f) : set_error(L, d, i);
 }
 
 /* ---- the chain ---- */
 
+/* Runs the link on the top, of a kind other than one function. Whether it is a deferred that
+** has the result now: its chain is to be run. */
+static bool run_link(lua_State *L, struct deferred *d, int i, int handler, enum link kind)
+{
+    int link = lua_gettop(L);
+    switch (kind) {
+    case LINK_PAIR:
+        if (lua_rawgeti(L, link, 1 + d->failed) != LUA_TBOOLEAN)
+            call(L, d, i, handler);
+        return false;
+    case LINK_WAITERS:
+        serve(L, d, i, lua_touserdata(L, link));
+        return false;
+    case LINK_OUTER:
+        pass_on(L, d, i, link);
+        return true;
+    case LINK_CHAINED:
+        fire_chained(L, d, i, link);
+        return true;
+    default:
+        fire_fork(L, d, i, link);
+        return true;
+    }
+}
+
 /* Runs the chain of d (at i) up to the place where another deferred gets the result; that
-** one is then on the top, its chain to be run, and true is returned. */
+** one is then on the top, above the handler, its chain to be run, and true is returned. */
 static bool run_one(lua_State *L, struct deferred *d, int i, int handler)
 {
-    int top = lua_gettop(L);
     if (!d->called || d->running)
         return false;
     while (!d->paused && d->head < d->tail) {
         enum link kind = chain_next(L, d, i);
-        switch (kind) {
-        case LINK_PAIR:
-            if (lua_rawgeti(L, -1, 1 + d->failed) != LUA_TBOOLEAN)
-                call(L, d, i, handler);
-            break;
-        case LINK_WAITERS:
-            serve(L, d, i, lua_touserdata(L, -1));
-            break;
-        case LINK_OUTER:
-            pass_on(L, d, i, top + 1);
-            return true;
-        case LINK_CHAINED:
-            fire_chained(L, d, i, top + 1);
-            return true;
-        case LINK_FORK:
-            fire_fork(L, d, i, top + 1);
-            return true;
-        default:
-            if (kind & (d->failed ? LINK_ERRBACK : LINK_CALLBACK))
-                call(L, d, i, handler);
+        if (kind > LINK_BOTH) {
+            if (run_link(L, d, i, handler, kind))
+                return true;
+            lua_settop(L, handler);
+        } else if (kind & (d->failed ? LINK_ERRBACK : LINK_CALLBACK)) {
+            call(L, d, i, handler);
+        } else {
+            lua_pop(L, 1);
         }
-        lua_settop(L, top);
     }
     if (d->failed && !d->taken)
         unhandled_watch(L, i);
