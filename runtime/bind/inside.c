@@ -1,6 +1,7 @@
 /* require "neap.inside": what the library's modules written in Lua need of the core, and
 ** scripts do not. */
 #include "bind/bind.h"
+#include "bind/net.h"
 #include "core/deferred.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
@@ -183,6 +184,9 @@ int bind_open_inside(lua_State *L)
         {"asked", asked},
         {"throw", bind_throw},
         {"deferred_methods", deferred_methods},
+        {"transport", net_new_transport},
+        {"relay", net_new_relay},
+        {"copy", net_copy},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

@@ -479,9 +479,13 @@ static struct wait_queue *selectors(void *l)
 void net_open_listeners(lua_State *L)
 {
     static const struct select_source source = {is_ready, is_closed, selectors};
-    static const luaL_Reg methods[] = {{"accept", accept_}, {"serve", serve},
-                                       {"start", start},    {"shutdown", shutdown_},
-                                       {"close", close_},   {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"accept", accept_},
+                                       {"serve", serve},
+                                       {"start", start},
+                                       {"shutdown", shutdown_},
+                                       {"protocol", net_listener_protocol},
+                                       {"close", close_},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {
         {"__gc", close_}, {"__close", close_}, {"__tostring", to_string}, {NULL, NULL}};
     static const struct object_property properties[] = {{"host", get_host, NULL},

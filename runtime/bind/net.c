@@ -114,6 +114,46 @@ bool net_bind_address(lua_State *L, int i, struct address *a)
     return ok;
 }
 
+/* ---- what is written in Lua ---- */
+
+/* Pushes a function of a module. */
+static void push_function(lua_State *L, const char *module, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, module);
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+}
+
+/* __index of the module: a function that is loaded at its first use */
+static int load_on_use(lua_State *L)
+{
+    static const char *const names[][3] = {{"relay", "neap.relay", "relay"},
+                                           {"connect_protocol", "neap.protocols", "connect"}};
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i][0], key) != 0)
+            continue;
+        push_function(L, names[i][1], names[i][2]);
+        lua_pushvalue(L, 2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, 1);
+        return 1;
+    }
+    return 0;
+}
+
+/* listener:protocol(factory) */
+int net_listener_protocol(lua_State *L)
+{
+    object_check(L, 1, OBJECT_LISTENER);
+    push_function(L, "neap.protocols", "listen");
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
 int bind_open_net(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -127,6 +167,12 @@ int bind_open_net(lua_State *L)
     net_open_streams(L);
     net_open_listeners(L);
     net_open_udp(L);
+    net_open_transports(L);
+    net_open_relays(L);
     luaL_newlib(L, functions);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, load_on_use);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
     return 1;
 }

@@ -36,6 +36,9 @@ bool net_bind_address(lua_State *L, int i, struct address *a);
 bool net_must_give_way(lua_State *L);
 int net_give_way(lua_State *L, lua_KContext ctx, lua_KFunction k);
 
+/* Makes one string of the strings, numbers and tables of such at 2..top, at index 2. */
+void net_join_pieces(lua_State *L);
+
 /* setoption(name, value) of the socket at 1. */
 int net_set_option(lua_State *L, int fd);
 
@@ -63,6 +66,8 @@ void net_push_servers_option(lua_State *L, int i);
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);
 void net_open_udp(lua_State *L);
+void net_open_transports(lua_State *L);
+void net_open_relays(lua_State *L);
 
 /* Functions of neap.net. */
 int net_listen(lua_State *L);
@@ -72,5 +77,11 @@ int net_connect_unix(lua_State *L);
 int net_pair(lua_State *L);
 int net_udp(lua_State *L);
 int net_resolve(lua_State *L);
+int net_listener_protocol(lua_State *L);
+
+/* What lua/neap/protocols.lua and relay.lua need: fields of neap.inside. */
+int net_new_transport(lua_State *L);
+int net_new_relay(lua_State *L);
+int net_copy(lua_State *L);
 
 #endif

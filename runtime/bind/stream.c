@@ -599,8 +599,7 @@ static size_t copy_piece(lua_State *L, int i, char *to, const char *end, int nes
     return total;
 }
 
-/* Makes one string of the pieces at 2..top, at index 2. */
-static void join_pieces(lua_State *L)
+void net_join_pieces(lua_State *L)
 {
     int top = lua_gettop(L);
     luaL_checkany(L, 2);
@@ -675,7 +674,7 @@ static int write_(lua_State *L)
     struct stream *s = check(L);
     if (s->standard)
         fflush(stdout); /* what print has left comes first */
-    join_pieces(L);
+    net_join_pieces(L);
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);
     if (s->shut)

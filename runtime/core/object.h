@@ -24,6 +24,8 @@ enum object_kind {
     OBJECT_STREAM,
     OBJECT_LISTENER,
     OBJECT_UDP,
+    OBJECT_TRANSPORT,
+    OBJECT_RELAY,
     OBJECT_PROCESS,
     OBJECT_REF,    /* an engine's object (embed/ref.c) */
     OBJECT_ANSWER, /* what a host answers later (embed/answer.c) */

@@ -103,6 +103,12 @@ static void wake_one(struct runtime *rt, struct wait_queue *q)
         wait_wake(rt, t, WAKE_SERVED);
 }
 
+static void notify(struct stream *s)
+{
+    if (s->notify)
+        s->notify(s);
+}
+
 /* ---- input ---- */
 
 static void on_input(struct watch *w, int events)
@@ -111,7 +117,9 @@ static void on_input(struct watch *w, int events)
     s->hot = true;
     if (events & WATCH_ERROR)
         s->in_error = EIO;
-    if (list_empty(&s->reader.waiters))
+    if (s->notify)
+        s->notify(s);
+    else if (list_empty(&s->reader.waiters))
         watch_stop(s->rt->reactor, w);
     else
         wake_one(s->rt, &s->reader);
@@ -291,6 +299,7 @@ static void fail_output(struct stream *s, int error)
     watch_stop(s->rt->reactor, &s->out);
     wake_one(s->rt, &s->writer);
     wait_wake_all(s->rt, &s->flushers, WAKE_SERVED);
+    notify(s);
 }
 
 static void on_room(struct watch *w, int events)
@@ -309,8 +318,10 @@ static void on_room(struct watch *w, int events)
         }
         buffer_consume(b, &s->rt->memory, (size_t)n);
     }
-    if (buffer_length(b) <= STREAM_HIGH_WATER / 2)
+    if (buffer_length(b) <= STREAM_HIGH_WATER / 2) {
         wake_one(s->rt, &s->writer);
+        notify(s);
+    }
     if (buffer_length(b) == 0) {
         watch_stop(s->rt->reactor, w);
         wait_wake_all(s->rt, &s->flushers, WAKE_SERVED);
@@ -544,6 +555,17 @@ void stream_close(struct stream *s)
     wait_wake_all(rt, &s->selectors, WAKE_CLOSED);
     wait_wake_all(rt, &s->reading.queue, WAKE_CLOSED);
     wait_wake_all(rt, &s->writing.queue, WAKE_CLOSED);
+    notify(s);
+}
+
+void stream_abort(struct stream *s)
+{
+    if (!s->rt || s->closed)
+        return;
+    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+               sizeof(struct linger));
+    s->out_error = ECONNABORTED;
+    stream_close(s);
 }
 
 void stream_close_all(struct runtime *rt)

@@ -43,7 +43,9 @@ struct stream {
     struct wait_queue reader, writer, flushers; /* at most one in the first two */
     struct wait_queue selectors;                /* who waits for input without taking it */
     struct turn reading, writing;
-    double timeout; /* of each operation; HUGE_VAL: none */
+    void (*notify)(struct stream *s); /* input has come, there is room, or it is closed; NULL */
+    void *notified;                   /* whose that is */
+    double timeout;                   /* of each operation; HUGE_VAL: none */
     size_t max_line;
     size_t scanned; /* input that is known not to hold what is looked for */
     int in_error;   /* the errno that broke a direction, 0: none */
@@ -92,6 +94,9 @@ int stream_shutdown(struct stream *s);
 /* Wakes who waits with WAKE_CLOSED. What was written still goes out in the background,
 ** for at most LINGER seconds. Twice is harmless. */
 void stream_close(struct stream *s);
+
+/* The same by a reset: what was written and is not sent yet is dropped. */
+void stream_abort(struct stream *s);
 
 /* A tasklet that is cut gives its turns to the next. */
 void stream_cut(struct runtime *rt, struct tasklet *t);
