@@ -75,12 +75,22 @@ static const struct wait_class selector_class = {
 static const struct wait_class flusher_class = {.what = "flush of a stream", .outside = true};
 static const struct wait_class turn_class = {.what = "turn at a stream", .outside = true};
 
+/* The end of our direction has been asked for: it comes when there is nothing to send. */
+static int end_output(struct stream *s)
+{
+    if (!s->shut || s->closed || s->writing.owner || buffer_length(&s->output) > 0)
+        return 0;
+    return shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
 void turn_give(struct runtime *rt, struct turn *t)
 {
     struct tasklet *next = wait_first(&t->queue);
     t->owner = next;
     if (next)
         wait_wake(rt, next, WAKE_SERVED);
+    else if (t->writes)
+        end_output(t->writes);
 }
 
 void stream_cut(struct runtime *rt, struct tasklet *t)
@@ -325,8 +335,7 @@ static void on_room(struct watch *w, int events)
     if (buffer_length(b) == 0) {
         watch_stop(s->rt->reactor, w);
         wait_wake_all(s->rt, &s->flushers, WAKE_SERVED);
-        if (s->shut)
-            shutdown(s->fd, SHUT_WR); /* a socket */
+        end_output(s);
     }
 }
 
@@ -380,7 +389,7 @@ int stream_shutdown(struct stream *s)
     if (s->kind != STREAM_SOCKET)
         return -ENOTSOCK;
     s->shut = true;
-    return buffer_length(&s->output) == 0 && shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
+    return end_output(s);
 }
 
 /* ---- closing ---- */
@@ -528,6 +537,7 @@ void stream_init(struct stream *s, struct runtime *rt, int fd)
     wait_queue_init(&s->selectors, &selector_class);
     wait_queue_init(&s->reading.queue, &turn_class);
     wait_queue_init(&s->writing.queue, &turn_class);
+    s->writing.writes = s;
     list_push_back(&rt->streams, &s->all);
 }
 

@@ -23,6 +23,7 @@ enum { STREAM_HIGH_WATER = 65536, STREAM_MAX_LINE = 65536 };
 struct turn {
     struct tasklet *owner; /* NULL: nobody is in the middle of something */
     struct wait_queue queue;
+    struct stream *writes; /* of writing: the stream, else NULL */
 };
 
 /* What is at the other end of the descriptor. */
@@ -88,7 +89,8 @@ void stream_want_room(struct stream *s);
 ** How many were taken, or what broke it. */
 ssize_t stream_send(struct stream *s, const char *p, size_t n);
 
-/* Ends our direction when all is out. 0 or -errno. */
+/* Ends our direction when all is out, also what writes that wait have not handed over yet.
+** 0 or -errno. */
 int stream_shutdown(struct stream *s);
 
 /* Wakes who waits with WAKE_CLOSED. What was written still goes out in the background,
