@@ -111,6 +111,8 @@ static int step(lua_State *L, lua_State *co, int nargs, finish_fn *finish)
     struct tasklet *t = rt->current;
     lua_State *stop = rt->chain_stop;
     int n;
+    if (rt->slice.stands)
+        slice_charge(L);
     if (t && t->leaf == L) {
         if (!stop && !lua_isyieldable(L))
             rt->chain_stop = L;

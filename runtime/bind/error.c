@@ -2,6 +2,7 @@
 #include "bind/bind.h"
 
 #include "core/interrupt.h"
+#include "core/slice.h"
 #include "core/wait.h"
 
 /* is(err, class) */
@@ -47,10 +48,27 @@ static int lua_pcall_(lua_State *L)
     return protect(L, CATCH_ALL);
 }
 
+/* A message handler where tasklets that hold on are ended; upvalue: the script's. An error
+** raised by a hook finds hooks off, and nothing could stop the script's then. */
+static int handle_message(lua_State *L)
+{
+    if (slice_is_over(L))
+        return 1;
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
 static int lua_xpcall_(lua_State *L)
 {
     int n = lua_gettop(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (runtime_of(L)->slice.dies < HUGE_VAL) {
+        lua_pushvalue(L, 2);
+        lua_pushcclosure(L, handle_message, 1);
+        lua_replace(L, 2);
+    }
     lua_pushboolean(L, 1);
     lua_pushvalue(L, 1);
     lua_rotate(L, 3, 2);

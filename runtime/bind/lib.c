@@ -68,6 +68,7 @@ static int load_on_use(lua_State *L)
         {"deferred_semaphore", "neap.deferreds"},
         {"deferred_queue", "neap.deferreds"},
         {"inline_callbacks", "neap.deferreds"},
+        {"reload", "neap.reload"},
     };
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     if (bind_push_standard(L, key))

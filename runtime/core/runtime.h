@@ -45,7 +45,8 @@ struct slice {
     double gives_way, dies;     /* seconds; HUGE_VAL: never. What the standing hook asks for */
     double go_began, go_before; /* the go that runs: since when, and how long before its cuts */
     bool stands;
-    lua_Hook saved_hook; /* the script's own, on saved_thread */
+    unsigned calls, charges; /* slice_call's in one another; coroutines resumed */
+    lua_Hook saved_hook;     /* the script's own, on saved_thread */
     int saved_mask, saved_count;
     lua_State *saved_thread;
 };

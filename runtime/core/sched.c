@@ -172,12 +172,14 @@ static bool step_over(struct runtime *rt, const struct step *step, size_t n)
                              : step->until < HUGE_VAL && runtime_now(rt) >= step->until;
 }
 
-/* Runs tasklets until the turn, or the step, is over or none is ready; how many. */
-static size_t run_queue(struct runtime *rt, const struct step *step)
+/* Runs tasklets until the turn, or the step, is over or none is ready; how many. must: one
+** runs also when the runtime was told to stop before. */
+static size_t run_queue(struct runtime *rt, const struct step *step, bool must)
 {
     size_t owed = rt->ready_count, n = 0;
     long began = step ? 0 : coarse_ticks();
-    while (!stopped(rt)) { /* ends with an empty queue only if nobody is in neap.run */
+    /* ends with an empty queue only if nobody is in neap.run */
+    while (!stopped(rt) || (must && n == 0)) {
         while ((rt->ready_count == 0 || rt->over_limit) && !list_empty(&rt->runners))
             end_run(rt); /* again, if its group is paused: then it is not ready */
         if (rt->ready_count == 0)
@@ -208,12 +210,12 @@ bool sched_step(struct runtime *rt, const struct step *step)
     bool later = true; /* a call that runs Lua, behind a tasklet that was due first */
     sched_take_in(rt);
     timer_bound(rt, true);
-    for (bool first = true; later && !stopped(rt) && (first || !step_over(rt, &left, 0));
+    for (bool first = true; later && (first || (!stopped(rt) && !step_over(rt, &left, 0)));
          first = false) {
         later = timer_fire_due(rt, true);
         if (first)
             reactor_poll(rt->reactor, 0);
-        size_t n = run_queue(rt, &left);
+        size_t n = run_queue(rt, &left, first);
         if (left.resumes > 0 && (left.resumes -= (int)n) <= 0)
             break;
         later = later && rt->ready_count == 0;
@@ -233,7 +235,7 @@ bool sched_run(struct runtime *rt)
         sched_take_in(rt);
         timer_fire_due(rt, true);
         interrupt_look(rt);
-        run_queue(rt, NULL);
+        run_queue(rt, NULL, false);
         deferred_run_postponed(rt);
         unhandled_report(rt);
         if (rt->tend_signals)

@@ -139,7 +139,7 @@ static void on_time(lua_State *L, lua_Debug *ar)
 
 /* ---- the hook that stands ---- */
 
-enum { STAND = 1000 };
+enum { STAND = 1000, CHARGE = 64 };
 
 static int report_runaway(lua_State *L, struct tasklet *t, double held)
 {
@@ -171,11 +171,39 @@ static void end_runaway(lua_State *L, struct tasklet *t, double held)
     lua_error(L);
 }
 
+/* The tasklet whose go it is; NULL: code outside of any. */
+static struct tasklet *running(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    return L == rt->L || rt->calls || rt->reactor_code ? NULL : rt->current;
+}
+
+/* How long what runs in L has held on. */
+static double held_on(lua_State *L)
+{
+    struct slice *s = &runtime_of(L)->slice;
+    return s->go_before + (clock_now() - s->go_began);
+}
+
+void slice_charge(lua_State *L)
+{
+    struct slice *s = &runtime_of(L)->slice;
+    if (s->dies < HUGE_VAL && ++s->charges % CHARGE == 0 && held_on(L) >= s->dies)
+        end_runaway(L, running(L), held_on(L));
+}
+
+bool slice_is_over(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    struct tasklet *t = running(L);
+    return rt->slice.dies < HUGE_VAL && ((t && t->doomed) || held_on(L) >= rt->slice.dies);
+}
+
 static void on_stand(lua_State *L, lua_Debug *ar)
 {
     struct runtime *rt = runtime_of(L);
     struct slice *s = &rt->slice;
-    struct tasklet *t = L == rt->L || rt->calls ? NULL : rt->current;
+    struct tasklet *t = running(L);
     double held = clock_now() - s->go_began;
     if (s->go_before + held >= s->dies)
         end_runaway(L, t, s->go_before + held);
@@ -195,7 +223,8 @@ static void on_stand(lua_State *L, lua_Debug *ar)
 
 static void stand(lua_State *L)
 {
-    if (!lua_gethook(L))
+    lua_Hook hook = lua_gethook(L);
+    if (!hook || (hook == on_stand && lua_gethookcount(L) != STAND))
         lua_sethook(L, on_stand, LUA_MASKCOUNT, STAND);
 }
 
@@ -212,10 +241,14 @@ void slice_call(struct runtime *rt, lua_State *L, bool begins)
     if (!s->stands)
         return;
     if (begins) {
-        s->go_began = clock_now();
-        s->go_before = 0;
-        stand(L);
-    } else if (lua_gethook(L) == on_stand) {
+        if (s->calls++ == 0) { /* in another one, or a tasklet, its time is counted there */
+            if (!rt->current) {
+                s->go_began = clock_now();
+                s->go_before = 0;
+            }
+            stand(L);
+        }
+    } else if (--s->calls == 0 && lua_gethook(L) == on_stand) {
         lua_sethook(L, NULL, 0, 0);
     }
 }

@@ -48,6 +48,13 @@ static inline void slice_awake(struct runtime *rt)
 ** and costs a third or more of what pure Lua does: for hosts that ask for it. */
 void slice_stand(struct runtime *rt, double gives_way, double dies);
 
+/* Code in L resumes a coroutine, whose instructions the hook counts for themselves: its time
+** counts all the same. [E] */
+void slice_charge(lua_State *L);
+
+/* Whether what runs in L is to end now, past any pcall: no message handler runs then. */
+bool slice_is_over(lua_State *L);
+
 /* Code outside of any tasklet begins in L, or has ended. */
 void slice_call(struct runtime *rt, lua_State *L, bool begins);
 

@@ -97,6 +97,9 @@ int neap_await(lua_State *L, neap_deferred d)
         return luaL_error(L, "a stale neap_deferred");
     if (a->settled)
         return take(L, N, a);
+    if (!wait_possible(L) || N->rt.switch_trap || N->rt.current->block_trap ||
+        N->rt.current->thrown)
+        drop(N, a); /* nobody will take it */
     wait_check(L);
     return wait_on(L, &a->queue, HUGE_VAL, lua_gettop(L), awaited);
 }
@@ -168,7 +171,7 @@ int embed_settle(neap *N, neap_deferred d, bool ok, int n)
 int neap_settle(neap *N, neap_deferred d, int ok, int nvals)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     lua_State *L = N->rt.L;
     if (nvals < 0 || lua_gettop(L) < nvals)
         return embed_fail(N, NEAP_EARG, "neap_settle: fewer values than said");
@@ -176,5 +179,7 @@ int neap_settle(neap *N, neap_deferred d, int ok, int nvals)
         lua_pop(L, nvals);
         return embed_fail(N, NEAP_EMEM, "not enough memory");
     }
-    return embed_settle(N, d, ok, nvals);
+    int status = embed_settle(N, d, ok, nvals);
+    embed_wake(N);
+    return status;
 }

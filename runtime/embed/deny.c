@@ -39,6 +39,7 @@ static const struct denied {
     {NEAP_ENV, "os", "setlocale"},
     {NEAP_BYTECODE, "string", "dump"},
     {NEAP_DEBUG, NULL, "debug"},
+    {~0u, NULL, "neap.host"}, /* what a program lends: addresses of functions */
 };
 
 /* Takes the field from the table on the top. */
@@ -69,6 +70,8 @@ static void take(lua_State *L, const struct denied *d)
     lua_pop(L, 1);
 }
 
+enum { PRELOAD = 1, LUA_FILES };
+
 /* package.searchers keeps its first n. */
 static void keep_searchers(lua_State *L, lua_Integer n)
 {
@@ -81,7 +84,12 @@ static void keep_searchers(lua_State *L, lua_Integer n)
     lua_pop(L, 2);
 }
 
-/* load and loadfile, which take text only. Upvalues: the function, the index of its mode. */
+/* ---- text only ----
+** The stock functions are called by their addresses: as upvalues, debug could hand them out. */
+
+#define STOCK(n) ((lua_CFunction)lua_touserdata(L, lua_upvalueindex(n)))
+
+/* load and loadfile. Upvalues: the stock one, the index of its mode. */
 static int load_text(lua_State *L)
 {
     int mode = (int)lua_tointeger(L, lua_upvalueindex(2));
@@ -89,26 +97,90 @@ static int load_text(lua_State *L)
         lua_settop(L, mode);
     lua_pushliteral(L, "t");
     lua_replace(L, mode);
-    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushcfunction(L, STOCK(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
     return lua_gettop(L);
 }
 
-static void text_only(lua_State *L, const char *name, int mode)
+static int results(lua_State *L, int status, lua_KContext base)
+{
+    (void)status;
+    return lua_gettop(L) - (int)base;
+}
+
+static int dofile_text(lua_State *L)
+{
+    const char *name = luaL_optstring(L, 1, NULL);
+    lua_settop(L, 1);
+    if (luaL_loadfilex(L, name, "t") != LUA_OK)
+        return lua_error(L);
+    lua_callk(L, 0, LUA_MULTRET, 1, results);
+    return results(L, LUA_OK, 1);
+}
+
+/* The searcher of package.path. Upvalue: the stock package.searchpath. */
+static int search_text(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    lua_pushcfunction(L, STOCK(1));
+    lua_pushvalue(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, "package") != LUA_TTABLE ||
+        lua_getfield(L, -1, "path") != LUA_TSTRING)
+        return luaL_error(L, "'package.path' must be a string");
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    lua_call(L, 2, 2);
+    if (lua_isnil(L, -2))
+        return 1;
+    const char *file = lua_tostring(L, -2);
+    if (luaL_loadfilex(L, file, "t") != LUA_OK)
+        return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", name, file,
+                          lua_tostring(L, -1));
+    lua_pushvalue(L, -3);
+    return 2;
+}
+
+/* Pushes `by`, which knows the C function on the top, taken off, by its address. */
+static void replace_stock(lua_State *L, lua_CFunction by, int mode)
+{
+    lua_pushlightuserdata(L, (void *)lua_tocfunction(L, -1));
+    lua_pushinteger(L, mode);
+    lua_pushcclosure(L, by, 2);
+    lua_remove(L, -2);
+}
+
+static void text_only(lua_State *L, const char *name, lua_CFunction by, int mode)
 {
     if (lua_getglobal(L, name) == LUA_TNIL) {
         lua_pop(L, 1);
         return;
     }
-    lua_pushinteger(L, mode);
-    lua_pushcclosure(L, load_text, 2);
+    replace_stock(L, by, mode);
     lua_setglobal(L, name);
+}
+
+/* Where require still looks for Lua files. */
+static void search_text_only(lua_State *L)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    if (lua_rawlen(L, -1) >= LUA_FILES && lua_getfield(L, -2, "searchpath") != LUA_TNIL) {
+        replace_stock(L, search_text, 0);
+        lua_rawseti(L, -2, LUA_FILES);
+    }
+    lua_settop(L, 0);
 }
 
 void embed_deny(lua_State *L, unsigned bits)
 {
-    enum { PRELOAD = 1, LUA_FILES };
+    if (bits & NEAP_BYTECODE) {
+        text_only(L, "load", load_text, 3);
+        text_only(L, "loadfile", load_text, 2);
+        text_only(L, "dofile", dofile_text, 0);
+        search_text_only(L);
+    }
     for (size_t i = 0; i < sizeof denied / sizeof *denied; i++)
         if (bits & denied[i].bit)
             take(L, &denied[i]);
@@ -116,8 +188,4 @@ void embed_deny(lua_State *L, unsigned bits)
         keep_searchers(L, PRELOAD);
     else if (bits & NEAP_CMOD)
         keep_searchers(L, LUA_FILES);
-    if (bits & NEAP_BYTECODE) {
-        text_only(L, "load", 3);
-        text_only(L, "loadfile", 2);
-    }
 }

@@ -48,7 +48,7 @@ static int collect_all(lua_State *L)
 
 static int collect_piece(lua_State *L)
 {
-    lua_pushboolean(L, lua_gc(L, LUA_GCSTEP, 8)); /* KiB of allocation that it stands for */
+    lua_pushboolean(L, lua_gc(L, LUA_GCSTEP, 0)); /* the least that Lua does at once */
     return 1;
 }
 
@@ -56,7 +56,11 @@ static int collect_piece(lua_State *L)
 static bool collect(neap *N, lua_CFunction f)
 {
     double began = runtime_now(&N->rt);
+    N->collects = true;
+    N->inside++;
     bool ended = embed_protect(N, f, 0, 1, NEAP_EMEM) == NEAP_OK;
+    N->inside--;
+    N->collects = false;
     note_piece(N, began);
     if (ended) {
         ended = lua_toboolean(N->rt.L, -1) || f == collect_all;
@@ -76,9 +80,9 @@ static void collect_if_grown(neap *N)
 int neap_gc(neap *N, int64_t budget_ns)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
-    if (N->running)
-        return embed_fail(N, NEAP_EBUSY, "neap_gc was called from inside a step or a run");
+        return embed_foreign(N);
+    if (N->collects || N->rt.current)
+        return embed_fail(N, NEAP_EBUSY, "neap_gc was called from script");
     if (!N->keeps_collector) {
         N->keeps_collector = true;
         cycle_ended(N);
@@ -99,8 +103,8 @@ int neap_gc(neap *N, int64_t budget_ns)
 static int enter(neap *N, const char *what)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
-    if (N->running)
+        return embed_foreign(N);
+    if (embed_busy(N))
         return embed_fail(N, NEAP_EBUSY, what);
     if (!lua_checkstack(N->rt.L, LUA_MINSTACK))
         return embed_fail(N, NEAP_EMEM, "not enough memory");
@@ -116,6 +120,7 @@ static int step(neap *N, double dt, struct step *limit, int64_t budget_ns)
     struct runtime *rt = &N->rt;
     double began = runtime_now(rt);
     N->gc_ns = N->gc_max_ns = 0;
+    set_collector(N, false); /* script may have asked for it */
     if (budget_ns >= 0)
         limit->until = began + (double)budget_ns * 1e-9;
     timer_advance(rt, dt);
@@ -131,7 +136,7 @@ int neap_step(neap *N, double dt, int64_t budget_ns)
 {
     if (!(dt >= 0 && dt < HUGE_VAL))
         return embed_owned(N) ? embed_fail(N, NEAP_EARG, "neap_step: not a time")
-                              : NEAP_ETHREAD;
+                              : embed_foreign(N);
     return step(N, dt, &(struct step){.until = HUGE_VAL}, budget_ns);
 }
 
@@ -139,7 +144,7 @@ int neap_step_n(neap *N, double dt, int resumes)
 {
     if (!(dt >= 0 && dt < HUGE_VAL) || resumes < 1)
         return embed_owned(N) ? embed_fail(N, NEAP_EARG, "neap_step_n: not a time, or no count")
-                              : NEAP_ETHREAD;
+                              : embed_foreign(N);
     return step(N, dt, &(struct step){.until = HUGE_VAL, .resumes = resumes}, -1);
 }
 
@@ -168,7 +173,7 @@ void neap_interrupt(neap *N)
 int64_t neap_timeout(neap *N)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     struct runtime *rt = &N->rt;
     if (rt->ready_count > 0 || !inbox_empty(rt->inbox))
         return 0;
@@ -176,17 +181,25 @@ int64_t neap_timeout(neap *N)
     return next < 9e9 ? (int64_t)ceil(next * 1e9) : -1;
 }
 
+void embed_wake(neap *N)
+{
+    if (N->config.wake && !embed_busy(N) && neap_timeout(N) >= 0)
+        N->config.wake(N->config.ud);
+}
+
 int neap_fd(neap *N)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     return reactor_fd(N->rt.reactor);
 }
 
 void neap_scale(neap *N, double f)
 {
-    if (embed_owned(N) && f >= 0 && f < HUGE_VAL)
-        timer_scale(&N->rt, f);
+    if (!embed_owned(N) || !(f >= 0 && f < HUGE_VAL))
+        return;
+    timer_scale(&N->rt, f);
+    embed_wake(N);
 }
 
 double neap_now(neap *N)

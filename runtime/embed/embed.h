@@ -6,13 +6,21 @@
 #include "core/runtime.h"
 #include "neap.h"
 
+/* Builds that look for errors also look for what a runtime has left behind. */
+#if defined(NEAP_STRESS) || defined(__SANITIZE_ADDRESS__)
+#define NEAP_DEBUG
+#endif
+
 #include <pthread.h>
 
 struct neap {
     struct runtime rt;
     neap_config config;
     _Atomic(pthread_t) owner;
-    atomic_bool running; /* in a step or a run */
+    atomic_bool running; /* in a step or a run, or being freed */
+    atomic_bool closed;  /* only what was posted is still looked through */
+    unsigned inside;     /* calls of the host that run script, now, in one another */
+    bool collects;       /* neap_gc is at work */
     int error;
     char error_text[512];
     bool warns; /* warn("@on") */
@@ -32,9 +40,24 @@ struct neap {
 /* Whether the calling thread may use N. */
 static inline bool embed_owned(neap *N)
 {
-    return N &&
+    return N && !atomic_load_explicit(&N->closed, memory_order_relaxed) &&
            pthread_equal(atomic_load_explicit(&N->owner, memory_order_relaxed), pthread_self());
 }
+
+/* The result of an [O] call for which embed_owned is false. */
+static inline int embed_foreign(const neap *N)
+{
+    return N ? NEAP_ETHREAD : NEAP_EARG;
+}
+
+/* Whether N is in the middle of a call that runs script: no step and no end then. */
+static inline bool embed_busy(const neap *N)
+{
+    return N->running || N->inside > 0;
+}
+
+/* Tells the wake hook, outside of a step, that the owner has perhaps brought work. */
+void embed_wake(neap *N);
 
 /* Keeps a failure for neap_error; its code. */
 int embed_fail(neap *N, int code, const char *text);

@@ -18,7 +18,8 @@ bool value_valid(const neap_value *v, int n)
         return false;
     for (int i = 0; i < n; i++)
         if (v[i].type < NEAP_NIL || v[i].type > NEAP_REF ||
-            (v[i].type >= NEAP_BYTES && v[i].len > 0 && !v[i].s))
+            (v[i].type == NEAP_BYTES && v[i].len > 0 && !v[i].s) ||
+            (v[i].type == NEAP_REF && !v[i].s))
             return false;
     return true;
 }
@@ -170,6 +171,10 @@ static void take_answer(struct runtime *rt, struct post *p)
 {
     struct message *m = message_of(p);
     neap *N = rt->host;
+    if (N->closed) {
+        message_free(N, m);
+        return;
+    }
     lua_pushlightuserdata(rt->L, m);
     if (embed_protect(N, push_values, 1, LUA_MULTRET, NEAP_EMEM) != NEAP_OK ||
         embed_settle(N, (neap_deferred){m->id}, m->ok, m->n) == NEAP_EMEM)
@@ -181,6 +186,8 @@ int neap_settle_from(neap *N, neap_deferred d, int ok, const neap_value *v, int 
 {
     if (!N || !value_valid(v, n))
         return NEAP_EARG;
+    if (!d.id)
+        return NEAP_ESTALE;
     struct message *m = message_new(N, v, n);
     if (!m)
         return NEAP_EMEM;
@@ -197,6 +204,20 @@ struct find {
     uint64_t id;
 };
 
+/* Pushes script's channel(name, capacity). */
+static struct channel *push_named(lua_State *L, const struct find *f)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->channels_ref);
+    if (lua_getfield(L, -1, f->name) == LUA_TNIL) {
+        lua_pop(L, 1);
+        channel_push(L, (uint32_t)f->capacity);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -3, f->name);
+    }
+    lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+}
+
 /* channel(find): the registry holds it under its own address, and its id under its name. */
 static int find_channel(lua_State *L)
 {
@@ -204,11 +225,7 @@ static int find_channel(lua_State *L)
     neap *N = runtime_of(L)->host;
     lua_rawgeti(L, LUA_REGISTRYINDEX, N->channel_ids_ref);
     if (lua_getfield(L, -1, f->name) == LUA_TNIL) {
-        lua_getglobal(L, "channel");
-        lua_pushstring(L, f->name);
-        lua_pushinteger(L, f->capacity);
-        lua_call(L, 2, 1);
-        struct channel *ch = object_check(L, -1, OBJECT_CHANNEL);
+        struct channel *ch = push_named(L, f);
         lua_rawsetp(L, LUA_REGISTRYINDEX, ch);
         uint64_t id = slots_add(&N->channels, &N->rt.memory, ch);
         if (!id)
@@ -237,6 +254,11 @@ neap_chan neap_channel(neap *N, const char *name, int cap)
     return (neap_chan){f.id};
 }
 
+static int send(lua_State *L)
+{
+    return channel_send(L, lua_touserdata(L, 1), false);
+}
+
 /* deliver(message): into the channel, or by a tasklet that waits for room in its place */
 static int deliver(lua_State *L)
 {
@@ -252,7 +274,7 @@ static int deliver(lua_State *L)
     push_all(L, m);
     if (channel_try_send(L, 1))
         return 0;
-    lua_getfield(L, 1, "send");
+    lua_pushcfunction(L, send);
     lua_insert(L, 1);
     sched_run_one(&N->rt, tasklet_spawn(L, lua_gettop(L) - 1, -1));
     return 0;
@@ -262,6 +284,10 @@ static void take_send(struct runtime *rt, struct post *p)
 {
     struct message *m = message_of(p);
     neap *N = rt->host;
+    if (N->closed) {
+        message_free(N, m);
+        return;
+    }
     lua_pushlightuserdata(rt->L, m);
     if (embed_protect(N, deliver, 1, 0, NEAP_ERUN) != NEAP_OK)
         lost(N, "a message of another thread");
@@ -270,8 +296,10 @@ static void take_send(struct runtime *rt, struct post *p)
 
 int neap_send(neap *N, neap_chan c, const neap_value *v, int n)
 {
-    if (!N || !c.id || !value_valid(v, n))
+    if (!N || !value_valid(v, n))
         return NEAP_EARG;
+    if (!c.id)
+        return NEAP_ESTALE;
     struct message *m = message_new(N, v, n);
     if (!m)
         return NEAP_EMEM;

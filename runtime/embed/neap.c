@@ -8,6 +8,7 @@
 #include "core/timer.h"
 #include "reactor/inbox.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const char registry_key; /* registry: the neap of a state */
@@ -42,7 +43,7 @@ int embed_protect(neap *N, lua_CFunction f, int n, int nresults, int code)
 int neap_error(neap *N, const char **msg)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     if (msg)
         *msg = N->error_text;
     return N->error;
@@ -209,6 +210,9 @@ static void release(neap *N)
     slots_free(&N->answers, &memory);
     slots_free(&N->channels, &memory);
     memory_free(&memory, N, sizeof *N);
+#ifdef NEAP_DEBUG
+    assert(memory.used == 0); /* whatever was open held some */
+#endif
     memory_close(&memory);
 }
 
@@ -243,20 +247,30 @@ fail:
     return NULL;
 }
 
+static void take_in_all(struct runtime *rt)
+{
+    while (!inbox_empty(rt->inbox))
+        sched_take_in(rt);
+}
+
 void neap_free(neap *N)
 {
     if (!embed_owned(N))
         return;
-    if (N->running) {
-        error_log(&N->rt, "neap_free was called from inside a step or a run");
+    if (embed_busy(N)) {
+        error_log(&N->rt, "neap_free was called from inside a step, a run or another call");
         return;
     }
     struct runtime *rt = &N->rt;
+    N->running = true;
     rt->memory_limit = 0;
-    sched_take_in(rt);
+    take_in_all(rt);
     for (size_t n = rt->tasklet_count; n > 0 && !list_empty(&rt->tasklets); n--)
         embed_kill(N, container_of(rt->tasklets.prev, struct tasklet, all), "the runtime ends");
-    runtime_close(&N->rt);
+    take_in_all(rt);
+    runtime_close(rt);
+    atomic_store(&N->closed, true);
+    take_in_all(rt); /* of finalizers: the calls are made, there is no script any more */
     release(N);
 }
 

@@ -3,6 +3,8 @@
 ** its type and id for as long as the object lives. A revoked one is dead for good. */
 #include "embed/embed.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 struct ref {
@@ -23,7 +25,9 @@ static void push_name(lua_State *L, int i)
 {
     struct ref *r = lua_touserdata(L, i);
     lua_getiuservalue(L, i, 1);
-    lua_pushfstring(L, "%s#%I", lua_tostring(L, -1), (LUAI_UACINT)r->id);
+    char id[24];
+    snprintf(id, sizeof id, "%" PRIu64, r->id);
+    lua_pushfstring(L, "%s#%s", lua_tostring(L, -1), id);
     lua_remove(L, -2);
 }
 
@@ -111,7 +115,7 @@ static int revoke(lua_State *L)
 int neap_revoke(neap *N, const char *type, uint64_t id)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     lua_State *L = N->rt.L;
     if (!type)
         return embed_fail(N, NEAP_EARG, "neap_revoke: no type");

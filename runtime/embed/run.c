@@ -27,7 +27,7 @@ neap_task neap_spawn(neap *N, int nargs)
         return t;
     lua_State *L = N->rt.L;
     if (nargs < 0 || lua_gettop(L) < nargs + 1) {
-        lua_settop(L, 0); /* what there was it takes */
+        lua_settop(L, nargs < 0 ? -1 : 0); /* what there was it takes */
         embed_fail(N, NEAP_EARG, "neap_spawn: no function, or fewer arguments than said");
         return t;
     }
@@ -39,6 +39,7 @@ neap_task neap_spawn(neap *N, int nargs)
     lua_pushlightuserdata(L, &t.id);
     lua_insert(L, -(nargs + 2));
     embed_protect(N, spawn, nargs + 2, 0, NEAP_EMEM);
+    embed_wake(N);
     return t;
 }
 
@@ -73,6 +74,7 @@ static neap_task load_and_spawn(neap *N, struct chunk *c, int nargs)
     lua_pushlightuserdata(L, c);
     lua_insert(L, -(nargs + 1));
     embed_protect(N, load, nargs + 2, 0, NEAP_ESYNTAX);
+    embed_wake(N);
     return t;
 }
 
@@ -101,15 +103,35 @@ neap_task neap_text(neap *N, const char *s, size_t n, const char *name)
         N, &(struct chunk){.text = s, .length = n, .name = name ? name : "=text"}, 0);
 }
 
-/* ---- at once ---- */
+/* ---- at once ----
+** A hook may call from inside a tasklet: this is outside of it. */
+
+static struct tasklet *call_begins(neap *N)
+{
+    struct tasklet *current = N->rt.current;
+    slice_call(&N->rt, N->rt.L, true);
+    N->rt.current = NULL;
+    N->rt.calls++;
+    N->inside++;
+    return current;
+}
+
+static void call_ends(neap *N, struct tasklet *current)
+{
+    N->inside--;
+    N->rt.calls--;
+    N->rt.current = current;
+    slice_call(&N->rt, N->rt.L, false);
+    embed_wake(N);
+}
 
 int neap_call(neap *N, int nargs, int nres)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     lua_State *L = N->rt.L;
     if (nargs < 0 || nres < LUA_MULTRET || lua_gettop(L) < nargs + 1) {
-        lua_settop(L, 0);
+        lua_settop(L, nargs < 0 ? -1 : 0);
         lua_pushnil(L);
         return embed_fail(N, NEAP_EARG, "neap_call: no function, or fewer arguments than said");
     }
@@ -118,14 +140,9 @@ int neap_call(neap *N, int nargs, int nres)
         lua_pushnil(L);
         return embed_fail(N, NEAP_EMEM, "not enough memory");
     }
-    struct tasklet *current = N->rt.current;
-    N->rt.current = NULL; /* a hook may call from inside a tasklet: this is outside of it */
-    N->rt.calls++;
-    slice_call(&N->rt, L, true);
+    struct tasklet *current = call_begins(N);
     int status = lua_pcall(L, nargs, nres, 0);
-    slice_call(&N->rt, L, false);
-    N->rt.calls--;
-    N->rt.current = current;
+    call_ends(N, current);
     if (status == LUA_OK)
         return NEAP_OK;
     const char *text =
@@ -133,31 +150,41 @@ int neap_call(neap *N, int nargs, int nres)
     return embed_fail(N, status == LUA_ERRMEM ? NEAP_EMEM : NEAP_ERUN, text);
 }
 
+/* reload(mod) */
 static int reload(lua_State *L)
 {
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "neap.reload");
-    lua_call(L, 1, 1);
-    lua_insert(L, 1);
+    const char *mod = lua_touserdata(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, "neap");
+    lua_getfield(L, -1, "reload");
+    lua_pushstring(L, mod);
     lua_call(L, 1, 0);
     return 0;
 }
 
-static bool is_loaded(lua_State *L, const char *mod)
+/* is_loaded(mod) */
+static int is_loaded(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    bool there = lua_getfield(L, -1, mod) != LUA_TNIL;
-    lua_pop(L, 2);
-    return there;
+    if (lua_getfield(L, -1, lua_touserdata(L, 1)) == LUA_TNIL)
+        return luaL_error(L, "neap_reload: not loaded so far");
+    return 0;
 }
 
 int neap_reload(neap *N, const char *mod)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     lua_State *L = N->rt.L;
-    if (!mod || !lua_checkstack(L, LUA_MINSTACK) || !is_loaded(L, mod))
-        return embed_fail(N, NEAP_EARG, "neap_reload: not loaded so far");
-    lua_pushstring(L, mod);
-    return embed_protect(N, reload, 1, 0, NEAP_ERUN);
+    if (!mod)
+        return embed_fail(N, NEAP_EARG, "neap_reload: no module");
+    if (!lua_checkstack(L, LUA_MINSTACK))
+        return embed_fail(N, NEAP_EMEM, "not enough memory");
+    lua_pushlightuserdata(L, (void *)mod);
+    if (embed_protect(N, is_loaded, 1, 0, NEAP_EARG) != NEAP_OK)
+        return N->error;
+    lua_pushlightuserdata(L, (void *)mod);
+    struct tasklet *current = call_begins(N);
+    int status = embed_protect(N, reload, 1, 0, NEAP_ERUN);
+    call_ends(N, current);
+    return status;
 }

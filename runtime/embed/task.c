@@ -26,7 +26,7 @@ static struct tasklet *find(neap *N, neap_task id)
 int neap_status(neap *N, neap_task id)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     int last_word;
     struct tasklet *t = slots_find(&N->rt.slots, id.id, &last_word);
     if (!t && last_word)
@@ -65,15 +65,22 @@ int embed_kill(neap *N, struct tasklet *t, const char *why)
         return embed_fail(N, NEAP_EMEM, "not enough memory");
     lua_pushlightuserdata(L, t);
     lua_pushlightuserdata(L, (void *)why);
-    return embed_protect(N, kill, 2, 0, NEAP_EMEM);
+    N->inside++;
+    int status = embed_protect(N, kill, 2, 0, NEAP_EMEM);
+    N->inside--;
+    return status;
 }
 
 int neap_kill(neap *N, neap_task id, const char *why)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     struct tasklet *t = find(N, id);
-    return t ? embed_kill(N, t, why ? why : "killed") : NEAP_ESTALE;
+    if (!t)
+        return NEAP_ESTALE;
+    int status = embed_kill(N, t, why ? why : "killed");
+    embed_wake(N);
+    return status;
 }
 
 struct watch_end {
@@ -116,7 +123,7 @@ int neap_then(neap *N, neap_task id, void (*fn)(neap *N, neap_task t, int ok, vo
               void *ud)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     struct tasklet *t = find(N, id);
     if (!t || !fn)
         return t ? embed_fail(N, NEAP_EARG, "neap_then: no function") : NEAP_ESTALE;
@@ -143,7 +150,7 @@ static int set_group(lua_State *L)
 int neap_group(neap *N, neap_task id, uint64_t owner)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     struct tasklet *t = find(N, id);
     if (!t)
         return NEAP_ESTALE;
@@ -165,7 +172,7 @@ static int first_of(lua_State *L)
 int neap_kill_group(neap *N, uint64_t owner)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     if (owner == 0)
         return embed_fail(N, NEAP_EARG, "neap_kill_group: an owner is not 0");
     lua_State *L = N->rt.L;
@@ -181,8 +188,10 @@ int neap_kill_group(neap *N, uint64_t owner)
             return status;
         struct tasklet *t = lua_touserdata(L, -1);
         lua_pop(L, 1);
-        if (!t)
+        if (!t) {
+            embed_wake(N);
             return n;
+        }
         before = t->id;
         if ((status = embed_kill(N, t, "killed")) != NEAP_OK)
             return status;
@@ -199,7 +208,7 @@ static int hold(lua_State *L)
 int neap_pause_group(neap *N, uint64_t owner, int on)
 {
     if (!embed_owned(N))
-        return NEAP_ETHREAD;
+        return embed_foreign(N);
     if (owner == 0)
         return embed_fail(N, NEAP_EARG, "neap_pause_group: an owner is not 0");
     lua_State *L = N->rt.L;
@@ -212,6 +221,7 @@ int neap_pause_group(neap *N, uint64_t owner, int on)
         return status;
     int n = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
+    embed_wake(N);
     return n;
 }
 
