@@ -129,7 +129,8 @@ bool wait_in_reactor_code(lua_State *L)
 static void start_time(lua_State *L, struct tasklet *t, bool real, double timeout)
 {
     struct runtime *rt = runtime_of(L);
-    if (timeout <= 0 && rt->clock->rate == 0)
+    bool stepped = rt->clock == &rt->own && rt->scale > 0; /* by hand, or it flows */
+    if (timeout <= 0 && rt->clock->rate == 0 && !stepped)
         real = true; /* what is over at once does not need a clock that moves */
     timer_choose(rt, &t->timer, real ? TIMER_WAIT | TIMER_REAL : TIMER_WAIT);
     if (timeout == HUGE_VAL)

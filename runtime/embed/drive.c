@@ -46,9 +46,14 @@ static int collect_all(lua_State *L)
     return 0;
 }
 
+/* log2 of the bytes of allocation that a step stands for: in here, and Lua's own. */
+enum { PIECE = 9, LUA_PIECE = 13 };
+
 static int collect_piece(lua_State *L)
 {
-    lua_pushboolean(L, lua_gc(L, LUA_GCSTEP, 0)); /* the least that Lua does at once */
+    lua_gc(L, LUA_GCINC, 0, 0, PIECE);
+    lua_pushboolean(L, lua_gc(L, LUA_GCSTEP, 0));
+    lua_gc(L, LUA_GCINC, 0, 0, LUA_PIECE);
     return 1;
 }
 
@@ -81,7 +86,7 @@ int neap_gc(neap *N, int64_t budget_ns)
 {
     if (!embed_owned(N))
         return embed_foreign(N);
-    if (N->collects || N->rt.current)
+    if (N->collects || N->rt.current || N->rt.calls)
         return embed_fail(N, NEAP_EBUSY, "neap_gc was called from script");
     if (!N->keeps_collector) {
         N->keeps_collector = true;

@@ -8,7 +8,7 @@
 
 /* Builds that look for errors also look for what a runtime has left behind. */
 #if defined(NEAP_STRESS) || defined(__SANITIZE_ADDRESS__)
-#define NEAP_DEBUG
+#define EMBED_ASSERTS
 #endif
 
 #include <pthread.h>

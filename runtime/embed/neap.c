@@ -210,7 +210,7 @@ static void release(neap *N)
     slots_free(&N->answers, &memory);
     slots_free(&N->channels, &memory);
     memory_free(&memory, N, sizeof *N);
-#ifdef NEAP_DEBUG
+#ifdef EMBED_ASSERTS
     assert(memory.used == 0); /* whatever was open held some */
 #endif
     memory_close(&memory);

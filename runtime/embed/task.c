@@ -89,6 +89,14 @@ struct watch_end {
     neap_task task;
 };
 
+/* From here on the host finds it ended. */
+static void close_id(neap *N, struct tasklet *t, bool ok)
+{
+    if (t->side->host_id)
+        slots_drop(&N->rt.slots, t->side->host_id, ok ? TASKLET_RETURNED : TASKLET_FAILED);
+    t->side->host_id = 0;
+}
+
 /* A tasklet's watcher: hands the end to the host, with one value on the main state's stack. */
 static int ended(lua_State *L)
 {
@@ -102,6 +110,7 @@ static int ended(lua_State *L)
     int top = L == main ? 2 : lua_gettop(main);
     if (L != main)
         lua_xmove(L, main, 1);
+    close_id(N, lua_touserdata(L, 1), lua_toboolean(L, 2));
     w->fn(N, w->task, lua_toboolean(L, 2), w->ud);
     lua_settop(main, top);
     lua_pushboolean(L, 1);

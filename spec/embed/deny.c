@@ -1,0 +1,203 @@
+/* What a host denies is not there, however a script asks for it; and what it does not deny
+** is. Each bit alone, then all. */
+#include "embed/check.h"
+#include "lauxlib.h"
+
+#include <unistd.h>
+
+static struct kept failed;
+
+static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
+{
+    (void)ud, (void)t, (void)trace;
+    keep(&failed, message, strlen(message));
+    keep(&failed, "\n", 1);
+}
+
+/* Whether the chunk runs to its end. */
+static int runs(neap *N, const char *s)
+{
+    neap_task t = neap_text(N, s, strlen(s), "=t");
+    failed.length = 0;
+    *failed.text = '\0';
+    CHECK(t.id);
+    CHECK(neap_run(N) == NEAP_OK);
+    return neap_status(N, t) == NEAP_DONE;
+}
+
+static neap *open_one(unsigned deny)
+{
+    neap_config c = {.size = sizeof c, .fail = on_fail, .deny = deny};
+    neap *N = neap_new(&c, NULL);
+    CHECK(N);
+    return N;
+}
+
+/* ---- names ---- */
+
+static const struct name {
+    unsigned bit;
+    const char *expression;
+} names[] = {
+    {NEAP_FS, "io.open"},
+    {NEAP_FS, "io.lines"},
+    {NEAP_FS, "io.input"},
+    {NEAP_FS, "io.output"},
+    {NEAP_FS, "io.tmpfile"},
+    {NEAP_FS, "os.remove"},
+    {NEAP_FS, "os.rename"},
+    {NEAP_FS, "os.tmpname"},
+    {NEAP_FS, "dofile"},
+    {NEAP_FS, "loadfile"},
+    {NEAP_FS, "package.searchpath"},
+    {NEAP_FS, "package.searchers[2]"},
+    {NEAP_FS | NEAP_CMOD, "package.searchers[3]"},
+    {NEAP_FS | NEAP_CMOD, "package.searchers[4]"},
+    {NEAP_NET, "package.preload['neap.net']"},
+    {NEAP_PROC, "os.execute"},
+    {NEAP_PROC, "os.exit"},
+    {NEAP_PROC, "io.popen"},
+    {NEAP_PROC, "package.preload['neap.signal']"},
+    {NEAP_CMOD, "package.loadlib"},
+    {NEAP_ENV, "os.getenv"},
+    {NEAP_ENV, "os.setlocale"},
+    {NEAP_BYTECODE, "string.dump"},
+    {NEAP_BYTECODE, "('').dump"},
+    {NEAP_DEBUG, "debug"},
+    {NEAP_DEBUG, "package.loaded.debug"},
+    {~0u, "package.preload['neap.host']"},
+    {0, "io.write"},
+    {0, "os.time"},
+    {0, "os.clock"},
+    {0, "load"},
+    {0, "require"},
+    {0, "neap.sleep"},
+    {0, "string.rep"},
+};
+
+static void check_names(unsigned deny)
+{
+    neap *N = open_one(deny);
+    char chunk[200];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int denied = (names[i].bit & deny) != 0;
+        snprintf(chunk, sizeof chunk, "assert((%s == nil) == %s)", names[i].expression,
+                 denied ? "true" : "false");
+        if (!runs(N, chunk)) {
+            fprintf(stderr, "deny %u: %s: %s\n", deny, names[i].expression, failed.text);
+            exit(1);
+        }
+    }
+    neap_free(N);
+}
+
+/* ---- tricks: each must fail, whatever else is allowed ---- */
+
+static const struct trick {
+    unsigned bit;
+    const char *chunk;
+} tricks[] = {
+    {NEAP_NET, "require 'neap.net'"},
+    {NEAP_NET, "package.loaded['neap.net'] = nil require 'neap.net'"},
+    {NEAP_NET, "return neap.net.listen"},
+    {NEAP_PROC, "require 'neap.signal'"},
+    {NEAP_DEBUG, "require 'debug'"},
+    {NEAP_DEBUG, "package.loaded.debug = nil require('debug').sethook()"},
+    {NEAP_FS, "package.path = './?.lua;/?.lua' require 'denied_file'"},
+    {NEAP_FS, "package.searchers[2] = package.searchers[1] require 'denied_file'"},
+    {NEAP_FS, "neap.reload 'denied_file'"},
+    {NEAP_FS, "io.stdout.open('denied_file.lua')"},
+    {NEAP_FS, "getmetatable(io.stdout).__index.lines(denied)"},
+    {NEAP_CMOD, "package.cpath = './?.so' require 'denied_module'"},
+    {NEAP_BYTECODE, "assert(load(code))"},
+    {NEAP_BYTECODE, "assert(load(code, 'x', 'b'))"},
+    {NEAP_BYTECODE, "assert(load(code, 'x', 'bt', {}))"},
+    {NEAP_BYTECODE, "local done assert(load(function() if not done then done = true return "
+                    "code end end))"},
+    {NEAP_BYTECODE, "assert(loadfile('denied_code.lua'))"},
+    {NEAP_BYTECODE, "assert(loadfile('denied_code.lua', 'b'))"},
+    {NEAP_BYTECODE, "dofile('denied_code.lua')"},
+    {NEAP_BYTECODE, "package.path = './?.lua' require 'denied_code'"},
+    {NEAP_BYTECODE, "local _, stock = debug.getupvalue(load, 1) assert(stock(code))"},
+    {NEAP_BYTECODE, "for _, v in pairs(debug.getregistry()) do if v == stock then return end "
+                    "end error 'none'"},
+    {~0u, "require 'neap.host'.set_interrupt(debug.upvalueid(load, 1))"},
+};
+
+/* A compiled chunk, for the scripts as `code`. */
+static int add(lua_State *L, const void *p, size_t n, void *ud)
+{
+    (void)L;
+    keep(ud, p, n);
+    return 0;
+}
+
+static void prepare(neap *N, struct kept *code)
+{
+    lua_State *L = neap_lua(N);
+    code->length = 0;
+    CHECK(luaL_loadstring(L, "return 1") == LUA_OK);
+    CHECK(lua_dump(L, add, code, 0) == 0);
+    lua_pushlstring(L, code->text, code->length);
+    lua_setglobal(L, "code");
+    lua_settop(L, 0);
+}
+
+static void write_file(const char *name, const char *s, size_t n)
+{
+    FILE *f = fopen(name, "wb");
+    CHECK(f && fwrite(s, 1, n, f) == n);
+    fclose(f);
+}
+
+static void check_tricks(unsigned deny)
+{
+    struct kept code;
+    neap *N = open_one(deny);
+    prepare(N, &code);
+    write_file("denied_code.lua", code.text, code.length);
+    for (size_t i = 0; i < sizeof tricks / sizeof *tricks; i++) {
+        if ((tricks[i].bit & deny) && runs(N, tricks[i].chunk)) {
+            fprintf(stderr, "deny %u: not stopped: %s\n", deny, tricks[i].chunk);
+            exit(1);
+        }
+    }
+    neap_free(N);
+}
+
+/* What text there is is still loaded. */
+static void check_text(void)
+{
+    neap *N = open_one(NEAP_BYTECODE);
+    CHECK(runs(N, "assert(load('return a', 'x', 't', {a = 2})() == 2)"));
+    CHECK(runs(N, "assert(load('return a', 'x', nil, {a = 2})() == 2)"));
+    CHECK(runs(N, "a = 3 assert(load('return a')() == 3)"));
+    CHECK(runs(N, "assert(not load('return', 'x', 't', nil)() )"));
+    CHECK(runs(N, "assert(loadfile('denied_file.lua', 't', {})() == 'file')"));
+    CHECK(runs(N, "assert(dofile('denied_file.lua') == 'file')"));
+    CHECK(runs(N, "package.path = './?.lua' local m, where = require 'denied_file' "
+                  "assert(m == 'file' and where == './denied_file.lua')"));
+    CHECK(!runs(N, "require 'denied_nowhere'"));
+    CHECK(strstr(failed.text, "no file './denied_nowhere.lua'"));
+    neap_free(N);
+}
+
+int main(void)
+{
+    char folder[] = "/tmp/deny.XXXXXX";
+    unsigned all = 0;
+    CHECK(mkdtemp(folder) && chdir(folder) == 0);
+    write_file("denied_file.lua", "return 'file'", 13);
+    check_names(0);
+    for (unsigned bit = NEAP_FS; bit <= NEAP_DEBUG; bit <<= 1) {
+        check_names(bit);
+        check_tricks(bit);
+        all |= bit;
+    }
+    check_names(all);
+    check_tricks(all);
+    check_text();
+    CHECK(unlink("denied_file.lua") == 0 && unlink("denied_code.lua") == 0);
+    CHECK(rmdir(folder) == 0);
+    return 0;
+}

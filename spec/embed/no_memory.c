@@ -1,0 +1,198 @@
+/* All of neap.h while memory runs out: the Nth allocation fails, for N = 1, 2, ... until none
+** is left to fail; once alone, once with all that follow. Each call then works, or says
+** NEAP_EMEM (an id: 0); nobody is told twice, and every byte comes back.
+**
+** no_memory [FROM [TO [persistent]]]: only those. */
+#include "embed/check.h"
+#include "lauxlib.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+struct account {
+    long calls, fail_at; /* 0: never */
+    int persistent, refused;
+    size_t held;
+    int watched, told; /* neap_then's */
+    neap_deferred asked;
+};
+
+/* Posts allocate here too, on this one thread. */
+static void *alloc(void *ud, void *p, size_t old, size_t n)
+{
+    struct account *a = ud;
+    CHECK(p ? old > 0 : old == 0); /* sizes are exact */
+    if (n > old && a->fail_at) {
+        a->calls++;
+        if (a->calls == a->fail_at || (a->persistent && a->calls > a->fail_at)) {
+            a->refused++;
+            return NULL;
+        }
+    }
+    void *q = NULL;
+    if (n == 0)
+        free(p);
+    else
+        CHECK(q = realloc(p, n));
+    a->held += n - old;
+    return q;
+}
+
+/* Fine, or out of memory and that was so. */
+static int fine(struct account *a, int result)
+{
+    return result >= 0 || (a->refused && result == NEAP_EMEM);
+}
+
+static int any(struct account *a, int result) /* or what it is about has not come to be */
+{
+    return fine(a, result) || (a->refused && (result == NEAP_ESTALE || result == NEAP_ERUN ||
+                                              result == NEAP_EARG));
+}
+
+static int load(void *ud, lua_State *L, const char *name)
+{
+    (void)ud;
+    if (strcmp(name, "mod") != 0)
+        return 0;
+    switch (luaL_loadstring(L, "return {f = function() return 1 end}")) {
+    case LUA_OK:
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+static void on_end(neap *N, neap_task t, int ok, void *ud)
+{
+    struct account *a = ud;
+    (void)t, (void)ok;
+    CHECK(neap_lua(N) && lua_gettop(neap_lua(N)) >= 1);
+    a->told++;
+}
+
+static void on_post(neap *N, void *ud)
+{
+    struct account *a = ud;
+    CHECK(fine(a, neap_gc(N, 0)));
+}
+
+static int ask(lua_State *L)
+{
+    neap *N = neap_of(L);
+    struct account *a = lua_touserdata(L, lua_upvalueindex(1));
+    a->asked = neap_defer(N);
+    if (!a->asked.id)
+        return luaL_error(L, "not enough memory");
+    return neap_await(L, a->asked);
+}
+
+static int check(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)neap_check_ref(L, 1, "enemy"));
+    return 1;
+}
+
+static int bind(lua_State *L)
+{
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, ask, 1);
+    lua_setglobal(L, "ask");
+    lua_register(L, "check", check);
+    neap_push_ref(L, "enemy", 17);
+    lua_setglobal(L, "enemy");
+    return 0;
+}
+
+static neap_task text(neap *N, struct account *a, const char *s)
+{
+    neap_task t = neap_text(N, s, strlen(s), "=t");
+    CHECK(t.id || (a->refused && neap_error(N, NULL) == NEAP_EMEM));
+    if (t.id && neap_then(N, t, on_end, a) == NEAP_OK)
+        a->watched++;
+    return t;
+}
+
+static void use(neap *N, struct account *a)
+{
+    lua_State *L = neap_lua(N);
+    lua_pushcfunction(L, bind);
+    lua_pushlightuserdata(L, a);
+    CHECK(fine(a, neap_call(N, 1, 0)));
+    lua_settop(L, 0);
+    neap_chan ch = neap_channel(N, "in", 1);
+    neap_value v[] = {{.type = NEAP_BYTES, .s = "text", .len = 4},
+                      {.type = NEAP_REF, .s = "enemy", .u.ref = 18}};
+    neap_task asks = text(N, a, "assert(ask() == 'text') assert(pcall(ask))");
+    neap_task hears = text(N, a, "for i = 1, 3 do channel('in'):receive() end require 'mod'");
+    neap_task sleeps = text(N, a,
+                            "local c <close> = setmetatable({}, {__close = function() end}) "
+                            "spawn(sleep, 9) sleep(9)");
+    lua_settop(L, 0);
+    CHECK(any(a, neap_group(N, sleeps, 7)));
+    CHECK(fine(a, neap_step(N, 0, -1)));
+    for (int i = 0; i < 3 && ch.id; i++)
+        CHECK(fine(a, neap_send(N, ch, v, 2)));
+    CHECK(fine(a, neap_post(N, on_post, a)));
+    if (a->asked.id)
+        CHECK(any(a, neap_settle_from(N, a->asked, 1, v, 1)));
+    CHECK(fine(a, neap_step_n(N, 0.1, 2)));
+    CHECK(fine(a, neap_step(N, 0.1, 0)));
+    CHECK(fine(a, neap_step(N, 0.1, -1)));
+    CHECK(any(a, neap_reload(N, "mod")));
+    if (a->asked.id) {
+        CHECK(lua_checkstack(L, 2) || a->refused);
+        lua_settop(L, 0);
+        CHECK(any(a, neap_settle(N, a->asked, 1, 0)));
+    }
+    CHECK(fine(a, neap_pause_group(N, 7, 1)));
+    CHECK(fine(a, neap_step(N, 1, -1)));
+    CHECK(fine(a, neap_pause_group(N, 7, 0)));
+    char buf[40];
+    CHECK(neap_trace(N, sleeps, buf, sizeof buf) > 0 || a->refused);
+    CHECK(any(a, neap_revoke(N, "enemy", 17)));
+    CHECK(any(a, neap_kill(N, sleeps, "enough")));
+    CHECK(fine(a, neap_kill_group(N, 7)));
+    CHECK(fine(a, neap_gc(N, 1000)) && fine(a, neap_gc(N, -1)));
+    CHECK(fine(a, neap_step(N, 0, -1)));
+    CHECK(any(a, neap_status(N, asks)) && any(a, neap_status(N, hears)));
+    if (!a->refused)
+        CHECK(neap_status(N, asks) == NEAP_DONE && neap_status(N, sleeps) == NEAP_FAILED);
+}
+
+/* One life; whether an allocation failed in it. */
+static int live(long fail_at, int persistent)
+{
+    struct account a = {.fail_at = fail_at, .persistent = persistent};
+    const char *why = NULL;
+    neap_config c = {.size = sizeof c, .ud = &a, .alloc = alloc, .load = load};
+    neap *N = neap_new(&c, &why);
+    CHECK(N || (a.refused && why && *why));
+    if (N) {
+        use(N, &a);
+        neap_free(N);
+        if (!(a.told == a.watched || (persistent && a.told < a.watched))) {
+            fprintf(stderr, "%ld: %d watched, %d told\n", fail_at, a.watched, a.told);
+            exit(1);
+        }
+    }
+    CHECK(a.held == 0);
+    return a.refused;
+}
+
+int main(int argc, char **argv)
+{
+    long from = argc > 1 ? atol(argv[1]) : 1, to = argc > 2 ? atol(argv[2]) : 1000000;
+    int first = argc > 3, last = argc > 1 ? first : 1;
+    long both = 0;
+    alarm(120);
+    CHECK(!live(0, 0));
+    for (int persistent = first; persistent <= last; persistent++) {
+        long n = from;
+        while (n <= to && live(n, persistent))
+            n++;
+        both += n - from;
+    }
+    printf("%ld\n", both);
+    return 0;
+}
