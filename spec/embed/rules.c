@@ -3,8 +3,9 @@
 #include "embed/check.h"
 #include "lauxlib.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct kept out, failed;
@@ -307,6 +308,37 @@ static void test_epoll(void)
     neap_free(N);
 }
 
+/* The host's children, and what it does on signals, stay the host's. */
+static volatile sig_atomic_t pipes;
+
+static void on_signal(int signal)
+{
+    pipes += signal == SIGPIPE;
+}
+
+static void test_children(void)
+{
+    struct sigaction before = {.sa_handler = on_signal}, after;
+    int status;
+    sigaction(SIGCHLD, &before, NULL);
+    sigaction(SIGPIPE, &before, NULL);
+    neap *N = open_one();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(3);
+    text(N, "local net = require 'neap.net'\n"
+            "local l = net.listen('127.0.0.1', 0)\n"
+            "local s, t = net.connect('127.0.0.1', l.port), l:accept()\n"
+            "t:close() for i = 1, 20 do s:write(('x'):rep(1000)) sleep(0.002) end");
+    CHECK(neap_run(N) == NEAP_OK);
+    CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 3);
+    CHECK(pipes == 0);
+    int of[] = {SIGCHLD, SIGPIPE};
+    for (int i = 0; i < 2; i++)
+        CHECK(sigaction(of[i], NULL, &after) == 0 && after.sa_handler == on_signal);
+    neap_free(N);
+}
+
 /* ---- answers, references ---- */
 
 static neap_deferred kept;
@@ -404,6 +436,7 @@ int main(void)
     test_gc();
     test_reload();
     test_epoll();
+    test_children();
     test_answers();
     test_refs();
     test_figures();

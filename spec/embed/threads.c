@@ -167,6 +167,42 @@ static void test_adopt(void)
     in_thread(free_it, &k);
 }
 
+/* ---- a small stack ----
+** As deep as Lua lets C functions nest; a sanitizer's frames are larger. */
+
+static void *nest(void *ud)
+{
+    (void)ud;
+    neap *N = open_one();
+    text(N,
+         "local function f(n) return (('x'):gsub('x', function() return f(n + 1) end)) end\n"
+         "local function g() return coroutine.wrap(g)() end\n"
+         "local function h() local t = setmetatable({}, {__index = function() return h() end}) "
+         "return t.x end\n"
+         "local function p() return pcall(p) end\n"
+         "for _, deep in ipairs { f, g, h } do assert(not pcall(deep, 1)) end\n"
+         "pcall(p)\n"
+         "assert(not load(('('):rep(10000)))");
+    CHECK(neap_run(N) == NEAP_OK);
+    neap_free(N);
+    return NULL;
+}
+
+static void test_small_stack(void)
+{
+#ifndef __SANITIZE_ADDRESS__
+    pthread_attr_t small;
+    pthread_t thread;
+    pthread_attr_init(&small);
+    CHECK(pthread_attr_setstacksize(&small, 512 * 1024) == 0);
+    CHECK(pthread_create(&thread, &small, nest, NULL) == 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&small);
+#else
+    in_thread(nest, NULL);
+#endif
+}
+
 /* ---- many threads, two runtimes ---- */
 
 enum { SENDERS = 3, MESSAGES = 300 };
@@ -321,6 +357,7 @@ int main(void)
     test_null();
     test_adopt();
     test_closed();
+    test_small_stack();
     test_games();
     return 0;
 }
