@@ -259,6 +259,26 @@ static int send(lua_State *L)
     return channel_send(L, lua_touserdata(L, 1), false);
 }
 
+/* Who closes a channel tells the senders that wait there. */
+static int sent_late(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    if (status == LUA_OK || status == LUA_YIELD)
+        return 0;
+    if (!error_is(L, -1, ERROR_CLOSED))
+        return lua_error(L);
+    error_log(runtime_of(L), "a message of another thread: the channel is closed");
+    return 0;
+}
+
+/* send_late(channel, ...): the body of the tasklet that waits for room */
+static int send_late(lua_State *L)
+{
+    lua_pushcfunction(L, send);
+    lua_insert(L, 1);
+    return sent_late(L, lua_pcallk(L, lua_gettop(L) - 1, 0, 0, 0, sent_late), 0);
+}
+
 /* deliver(message): into the channel, or by a tasklet that waits for room in its place */
 static int deliver(lua_State *L)
 {
@@ -274,7 +294,7 @@ static int deliver(lua_State *L)
     push_all(L, m);
     if (channel_try_send(L, 1))
         return 0;
-    lua_pushcfunction(L, send);
+    lua_pushcfunction(L, send_late);
     lua_insert(L, 1);
     sched_run_one(&N->rt, tasklet_spawn(L, lua_gettop(L) - 1, -1));
     return 0;

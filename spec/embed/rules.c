@@ -77,6 +77,17 @@ static void test_order(void)
         neap_step(N, 1, -1);
     CHECK(printed("1 2 3 "));
     neap_free(N);
+
+    N = open_one(); /* nor where a call was due behind a tasklet, and the queue ran twice */
+    text(N, "spawn(function() sleep(1) io.write 'a ' sleep(0) io.write 'b ' end) sleep(0)\n"
+            "neap.call_later(1, function() io.write 'call ' end)");
+    neap_step(N, 0, -1);
+    neap_step(N, 0, -1);
+    neap_step(N, 1, -1);
+    CHECK(printed("a call "));
+    neap_step(N, 0, -1);
+    CHECK(printed("b "));
+    neap_free(N);
 }
 
 /* What a budget leaves goes first in the next step, before what wakes then. */
