@@ -21,6 +21,38 @@ local TELL = [[
     end
 ]]
 
+describe("a main tasklet that catches each deadlock", function()
+    it("and does nothing about it ends all the same, with the report", function()
+        local status, output = run [[
+            local ch, n = channel(), 0
+            spawn(function() ch:receive() end)
+            local _ <close> = setmetatable({}, { __close = function() print("caught " .. n) end })
+            while true do
+                pcall(ch.receive, ch)
+                n = n + 1
+            end
+        ]]
+        assert.equal(1, status)
+        assert.equal(1, count(output, DEADLOCK))
+        assert.matches("tasklet 1 .- waits: receive on a channel", output)
+        assert.matches("tasklet 2 waits: receive on a channel", output)
+        assert.equal(0, count(output, "TaskletExit"))
+        assert.is_true(tonumber(output:match("caught (%d+)")) >= 1000)
+    end)
+
+    it("goes on as long as others run in between", function()
+        gives(0, "2500\n", [[
+            local ch, n = channel(), 0
+            for _ = 1, 2500 do
+                pcall(ch.receive, ch)
+                spawn(function() n = n + 1 end)
+                schedule()
+            end
+            print(n)
+        ]])
+    end)
+end)
+
 describe("t.daemon", function()
     it("is false until set, and stays with a tasklet for its next life", function()
         local t = tasklet(function() end)

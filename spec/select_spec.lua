@@ -471,6 +471,19 @@ describe("neap.join_all", function()
         end)
     end)
 
+    it("refuses what cannot be joined before it waits for any", function()
+        local other = spawn(sleep, 60)
+        schedule()
+        local function refused(list)
+            local ok, err = pcall(neap.join_all, list)
+            return not ok and err
+        end
+        assert.matches("a list of tasklets; its number 2 is a number", refused { other, 5 })
+        assert.matches("a list of tasklets; its number 1 is a table", refused { { current = 1 } })
+        assert.matches("a tasklet cannot join itself", refused { other, neap.getcurrent() })
+        other:kill()
+    end)
+
     it("one time for all", function()
         local slow, quick = spawn(sleep, 60), spawn(function() return 1 end)
         local got = neap.join_all({ slow, quick }, 0.02)

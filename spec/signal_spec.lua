@@ -119,6 +119,19 @@ describe("Ctrl-C", function()
         end
     end)
 
+    it("that main has caught and raised again ends the program with 130, too", function()
+        for _, script in ipairs {
+            "local ok, err = pcall(sleep, 100) error(err, 0)",
+            "neap.scope(function(s) s:spawn(sleep, 100) sleep(100) end)",
+            "coroutine.wrap(function() neap.scope(function() sleep(100) end) end)()",
+        } do
+            local p = signalled("print 'ready' " .. script, "INT")
+            local status, out, err = p:wait()
+            same({ 130, "ready\n" }, status, out)
+            assert.matches("neap: interrupted", err)
+        end
+    end)
+
     it("ends the program when main has returned", function()
         for _, text in ipairs {
             "sleep(100)", "while true do end", "while true do schedule() end",

@@ -115,6 +115,20 @@ describe("bind", function()
         assert.same({ true, 8 }, { tasklet():bind(callable)(8):join() })
     end)
 
+    it("a function given with arguments is for one life: no older one comes back", function()
+        local ran = {}
+        local function old() ran[#ran + 1] = "old" end
+        local function new() ran[#ran + 1] = "new" end
+        for _, f in ipairs { new, false } do
+            local t = tasklet(old):bind(f or nil, 1)
+            t:run()
+            assert.is_false(t.alive)
+            assert.equal("You cannot run an unbound(dead) tasklet", error_of(t, 2))
+            assert.equal("the tasklet was not bound to a function", error_of(t.bind, t, nil, 2))
+        end
+        assert.same({ "new", "old" }, ran)
+    end)
+
     it("returns the tasklet", function()
         local t = tasklet()
         assert.equal(t, t:bind(nothing))

@@ -646,7 +646,7 @@ describe("a wait that is impossible", function()
         setmetatable({}, { __gc = function() text = error_of(sleep, 0) end })
         collectgarbage()
         collectgarbage()
-        assert.is_truthy(text == "cannot wait inside collectgarbage (a C function)"
+        assert.is_truthy(text == "cannot wait inside __gc (a C function)"
             or text == "Cannot block in reactor task", text)
         assert.equal("waited", WAITS.sleep())
     end)
@@ -656,7 +656,7 @@ describe("a wait that is impossible", function()
         setmetatable({}, { __gc = function() text = error_of(sleep, 0) end })
         local big = ("x"):rep(0x100000)
         while not text do local _ = big .. "y" end
-        assert.is_truthy(text:find("^cannot wait inside .* %(a C function%)$")
+        assert.is_truthy(text == "cannot wait inside __gc (a C function)"
             or text == "Cannot block in reactor task", text)
         assert.equal("waited", WAITS.sleep())
     end)

@@ -1,6 +1,7 @@
 -- with_timeout: whatever a function waits for ends at the deadline, once, and nothing else.
 
 local host = require "neap.host"
+local inside = require "neap.inside"
 local program = require "spec.support.program"
 
 -- Runs f(clock) with a virtual clock in use, which ends with it.
@@ -160,6 +161,76 @@ describe("with_timeout", function()
         ]]
         assert.equal(1, status)
         assert.matches("raised first:\n.*:2: in function", output)
+    end)
+
+    it("shows a <close> variable, and load's caller, the error itself", function()
+        local mark = {}
+        local function raises(seen)
+            return function()
+                local _ <close> = setmetatable({}, { __close = function(_, err)
+                    seen.err = err
+                    pcall(neap.with_timeout, 1, error, "another")
+                end })
+                seen.loaded = select(2, load(function() error(mark) end))
+                error(mark)
+            end
+        end
+        for name, around in pairs {
+            with_timeout = function(f) neap.with_timeout(1, f) end, scope = neap.scope,
+            callback = function(f)
+                block_on(neap.succeed():add_callback(f):add_errback(function(failure)
+                    assert.matches("with_timeout_spec", failure.traceback)
+                    return failure
+                end))
+            end,
+            maybe = function(f) block_on(neap.maybe_deferred(f)) end,
+            in_coroutine = function(f)
+                coroutine.wrap(function() neap.with_timeout(1, neap.scope, f) end)()
+            end,
+        } do
+            local seen = {}
+            local ok, err = pcall(around, raises(seen))
+            assert.is_false(ok)
+            assert.equal(mark, err, name)
+            assert.equal(mark, seen.err, name)
+            assert.equal(mark, seen.loaded, name)
+        end
+    end)
+
+    it("an equal error, raised again and again, does not tell its whole past", function()
+        local lengths = {}
+        for i = 1, 200 do
+            local _, failure = xpcall(neap.with_timeout, inside.failure, 1, function()
+                neap.with_timeout(1, error, "boom", 0)
+            end)
+            lengths[i] = #failure.traceback
+        end
+        assert.equal(lengths[3], lengths[200])
+        assert.is_true(lengths[1] > 0)
+    end)
+
+    it("an equal error of many places does not either", function()
+        local longest = 0
+        for i = 1, 500 do
+            local raise = load(("\n"):rep(i) .. 'error("boom", 0)', "=chunk")
+            local _, failure = xpcall(neap.with_timeout, inside.failure, 1, raise)
+            longest = math.max(longest, #failure.traceback)
+        end
+        assert.is_true(longest < 25000, longest)
+    end)
+
+    it("leaves no table that has grown with what waits for a collection", function()
+        local function nothing() end
+        neap.with_timeout(60, nothing)
+        collectgarbage()
+        collectgarbage()
+        local before = collectgarbage("count")
+        collectgarbage("stop")
+        for _ = 1, 20000 do neap.with_timeout(60, nothing) end
+        collectgarbage("restart")
+        collectgarbage()
+        collectgarbage()
+        assert.is_true(collectgarbage("count") - before < 200)
     end)
 
     it("raises at the next wait in an f that computes past it", with_clock(function(clock)

@@ -15,6 +15,14 @@ end
 
 -- ---- lists ----
 
+-- The table of options, or an empty one.
+local function options(opts, name)
+    if opts ~= nil and type(opts) ~= "table" then
+        error(("bad argument #2 to '%s' (table expected, got %s)"):format(name, type(opts)), 3)
+    end
+    return opts or {}
+end
+
 -- A copy of a list of deferreds, with n.
 local function copied(list, name)
     if type(list) ~= "table" then
@@ -76,7 +84,7 @@ end
 ---`{ success = false, result = failure }`. A cancel cancels all of them; the list then has
 ---what they make of it. An empty list fires at once, with fire_on_one_callback never
 function deferreds.deferred_list(list, opts)
-    list, opts = copied(list, "deferred_list"), opts or {}
+    list, opts = copied(list, "deferred_list"), options(opts, "deferred_list")
     local results, left = { n = list.n }, list.n
     local d = inside.asked(function() cancel_all(list) end)
     if left == 0 and not opts.fire_on_one_callback then d:callback(results) end
@@ -104,7 +112,7 @@ function deferreds.gather_results(list, opts)
     local results, left = { n = list.n }, list.n
     local d = inside.asked(function() cancel_all(list) end)
     if left == 0 then d:callback(results) end
-    watch(list, opts and opts.consume_errors, function(i, success, result)
+    watch(list, options(opts, "gather_results").consume_errors, function(i, success, result)
         if not success then return fire_once(d, "errback", first_error(i, result)) end
         results[i], left = result, left - 1
         if left == 0 then fire_once(d, "callback", results) end

@@ -135,7 +135,7 @@ local function finish(s, ok, ...)
     inside.retract(s.interrupt)
     local leaving, later
     if not ok then
-        leaving = take(s, (...))
+        leaving = take(s, inside.recall((...)))
         cancel(s)
     end
     leaving, later = wait(s, leaving)
@@ -202,7 +202,7 @@ function scope.scope(f)
     s.told = function(...) return told(s, ...) end
     return finish(s, xpcall(f, function(err)
         s.phase = "leaving"
-        return inside.failure(err)
+        return inside.keep(err)
     end, s))
 end
 

@@ -1,6 +1,7 @@
 -- What is said of many tasklets at once: neap.map and neap.join_all.
 
 local neap = require "neap"
+local inside = require "neap.inside"
 
 local tasklets = {}
 
@@ -8,6 +9,14 @@ local function check_list(list, name)
     if type(list) ~= "table" then
         error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(list)), 3)
     end
+end
+
+local function check_joinable(t, i)
+    if not inside.is_tasklet(t) then
+        error(("bad argument #1 to 'join_all' (a list of tasklets; its number %d is a %s)")
+            :format(i, type(t)), 3)
+    end
+    if t.current then error("a tasklet cannot join itself", 3) end
 end
 
 -- Ends all of them when the variable that holds it goes out of scope.
@@ -59,6 +68,7 @@ end
 ---`{ nil, "timeout" }`, with `n`
 function tasklets.join_all(list, timeout)
     check_list(list, "join_all")
+    for i, t in ipairs(list) do check_joinable(t, i) end
     local outcomes, joiners = {}, {}
     local deadline = timeout and neap.now() + timeout
     local _ <close> = killing(joiners)

@@ -268,6 +268,7 @@ static int maybe_k(lua_State *L, int status, lua_KContext ctx)
     (void)ctx;
     bool ok = status == LUA_OK || status == LUA_YIELD;
     if (!ok) {
+        failure_recall(L);
         lua_pushvalue(L, -1);
         failure_unwrap(L);
         if (error_unwinds(L, -1))
@@ -290,7 +291,7 @@ static int maybe_k(lua_State *L, int status, lua_KContext ctx)
 static int maybe_deferred(lua_State *L)
 {
     luaL_checkany(L, 1);
-    lua_pushcfunction(L, error_handler);
+    lua_pushcfunction(L, error_handler_keeping);
     lua_insert(L, 1);
     int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, maybe_k);
     return maybe_k(L, status, 0);

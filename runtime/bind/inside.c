@@ -118,11 +118,29 @@ static int callable(lua_State *L)
     return 1;
 }
 
+/* is_tasklet(v) */
+static int is_tasklet(lua_State *L)
+{
+    lua_pushboolean(L, object_test(L, 1, OBJECT_TASKLET) != NULL);
+    return 1;
+}
+
 /* new_failure(err[, traceback]): what errbacks get; a failure stays itself */
 static int new_failure(lua_State *L)
 {
     luaL_checkany(L, 1);
     failure_push(L, 1, luaL_optstring(L, 2, NULL));
+    return 1;
+}
+
+/* recall(err): the failure that `keep`, a message handler, has made of it; TaskletExit stays
+** as it is */
+static int recall(lua_State *L)
+{
+    lua_settop(L, 1);
+    failure_recall(L);
+    if (!error_is(L, 1, ERROR_TASKLET_EXIT))
+        failure_push(L, 1, "");
     return 1;
 }
 
@@ -178,7 +196,10 @@ int bind_open_inside(lua_State *L)
         {"title", title},
         {"can_wait", can_wait},
         {"failure", error_handler},
+        {"keep", error_handler_keeping},
+        {"recall", recall},
         {"callable", callable},
+        {"is_tasklet", is_tasklet},
         {"new_failure", new_failure},
         {"call", call},
         {"asked", asked},

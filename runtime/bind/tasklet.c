@@ -73,6 +73,10 @@ static int bind(lua_State *L)
             return luaL_error(L, "the tasklet was not bound to a function");
     }
     tasklet_bind(L, 1, nargs, 1);
+    if (t->side) { /* what it was before does not come back when it has ended */
+        lua_pushnil(L);
+        tasklet_set(L, 1, SIDE_FUNCTION);
+    }
     return returns_self(L);
 }
 

@@ -210,11 +210,13 @@ static int timed(lua_State *L, int status, lua_KContext ctx)
     (void)ctx;
     bool own = status != LUA_OK && status != LUA_YIELD && deadline_is(L, TIMED_DEADLINE);
     bool overruled = own && deadline_overruled(L, TIMED_DEADLINE);
-    deadline_leave(runtime_of(L), lua_touserdata(L, TIMED_DEADLINE));
+    deadline_leave(L, lua_touserdata(L, TIMED_DEADLINE));
     if (status == LUA_OK || status == LUA_YIELD)
         return lua_gettop(L) - TIMED_HANDLER;
-    if (!own)
+    if (!own) {
+        failure_recall(L);
         call_raise(L);
+    }
     if (overruled)
         return lua_error(L);
     lua_pushnil(L);
@@ -240,7 +242,7 @@ static int with_timeout_on(lua_State *L, bool real)
     deadline_new(L, real, s);
     lua_replace(L, TIMED_DEADLINE);
     lua_toclose(L, TIMED_DEADLINE);
-    lua_pushcfunction(L, error_handler);
+    lua_pushcfunction(L, error_handler_keeping);
     lua_insert(L, TIMED_HANDLER);
     return timed(L, lua_pcallk(L, nargs, LUA_MULTRET, TIMED_HANDLER, 0, timed), 0);
 }
@@ -260,7 +262,7 @@ static int with_timeout_real(lua_State *L)
 /* A deadline's __close and __gc: its coroutine was closed, cut or collected. */
 static int leave(lua_State *L)
 {
-    deadline_leave(runtime_of(L), lua_touserdata(L, 1));
+    deadline_leave(L, lua_touserdata(L, 1));
     return 0;
 }
 

@@ -119,9 +119,21 @@ struct deadline *deadline_new(lua_State *L, bool real, double seconds)
     return d;
 }
 
-void deadline_leave(struct runtime *rt, struct deadline *d)
+/* Takes it out of the table, which would else grow with those that wait for collection. */
+static void forget(lua_State *L, struct deadline *d)
 {
-    timer_disarm(rt, &d->due.timer);
+    if (!lua_checkstack(L, 2))
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->deadlines_ref);
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, d);
+    lua_pop(L, 1);
+}
+
+void deadline_leave(lua_State *L, struct deadline *d)
+{
+    timer_disarm(runtime_of(L), &d->due.timer);
+    forget(L, d);
     list_remove(&d->overdue);
     list_remove(&d->link);
     d->tasklet = NULL;

@@ -24,7 +24,7 @@ struct deadline {
 struct deadline *deadline_new(lua_State *L, bool real, double seconds);
 
 /* It is over: nothing is raised any more. */
-void deadline_leave(struct runtime *rt, struct deadline *d);
+void deadline_leave(lua_State *L, struct deadline *d);
 
 /* Whether the failure on the top is the error of the deadline at index i. [E] */
 bool deadline_is(lua_State *L, int i);

@@ -303,6 +303,8 @@ static void call(lua_State *L, struct deferred *d, int i, int handler)
     d->running = false;
     rt->nested_firings--;
     rt->reactor_code--;
+    if (!returned)
+        failure_recall(L);
     returned ? set_returned(L, d, i, f) : set_error(L, d, i);
 }
 
@@ -363,7 +365,7 @@ static void run(lua_State *L)
     lua_Integer depth = 0;
     luaL_checkstack(L, 20, NULL);
     lua_pushnil(L); /* then a list of those whose chain goes on when the outer one's is done */
-    lua_pushcfunction(L, error_handler);
+    lua_pushcfunction(L, error_handler_keeping);
     for (;;) {
         if (run_one(L, lua_touserdata(L, d), d, handler)) {
             if (depth == 0) {

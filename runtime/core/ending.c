@@ -8,6 +8,10 @@
 /* A runnable daemon may be about to serve a tasklet that still counts: so many turns. */
 enum { LAST_TURNS = 100 };
 
+/* A main tasklet that catches so many deadlocks in a row, and does nothing about them, would
+** never end. */
+enum { MOST_DEADLOCKS = 1000 };
+
 void ending_set_daemon(struct runtime *rt, struct tasklet *t, bool on)
 {
     struct side *side = t->side;
@@ -62,10 +66,19 @@ static bool stuck(const struct tasklet *t)
     return t->state == TASKLET_BLOCKED || t->state == TASKLET_PAUSED || t->held;
 }
 
+/* Whether main waits again after each DeadlockError, and nobody else has run since. */
+static bool main_spins(struct runtime *rt)
+{
+    uint64_t turn = atomic_load_explicit(&rt->resumes, memory_order_relaxed);
+    rt->deadlocks = turn == rt->deadlock_turn + 1 ? rt->deadlocks + 1 : 0;
+    rt->deadlock_turn = turn;
+    return rt->deadlocks >= MOST_DEADLOCKS;
+}
+
 bool ending_raise_deadlock(lua_State *L)
 {
     struct tasklet *main = runtime_of(L)->main;
-    if (!main || !stuck(main)) {
+    if (!main || !stuck(main) || main_spins(runtime_of(L))) {
         lua_pop(L, 1);
         return false;
     }
@@ -99,8 +112,7 @@ void ending_kill_all(lua_State *L, bool hard)
 {
     struct runtime *rt = runtime_of(L);
     rt->ending = true;
-    if (hard)
-        rt->main = NULL; /* it has no word to say about its end */
+    rt->main = NULL; /* if it lives it has no word to say about its end */
     while (!list_empty(&rt->tasklets)) {
         struct tasklet *t = container_of(rt->tasklets.prev, struct tasklet, all);
         lua_settop(L, 0);

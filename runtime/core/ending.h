@@ -13,7 +13,7 @@ void ending_set_daemon(struct runtime *rt, struct tasklet *t, bool on);
 bool ending_due(struct runtime *rt);
 
 /* Raises DeadlockError in the main tasklet, at its wait; the text on the top, popped, is
-** what the error's report tells. False if main has ended. [E] */
+** what the error's report tells. False if main has ended, or catches this for ever. [E] */
 bool ending_raise_deadlock(lua_State *L);
 
 /* The error at index v is a DeadlockError: its report replaces the traceback at v + 1. */

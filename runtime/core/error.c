@@ -146,6 +146,36 @@ void failure_unwrap(lua_State *L)
     }
 }
 
+static const char raised_first[] = "\nraised first:\n";
+
+/* Where the traceback `own` is one of those that make up `text`, or NULL. */
+static const char *find_trace(const char *text, const char *own)
+{
+    size_t n = strlen(own), m = sizeof raised_first - 1;
+    for (const char *s = text; s; s = s ? s + m : NULL) {
+        if (strncmp(s, own, n) == 0 && (!s[n] || strncmp(s + n, raised_first, m) == 0))
+            return s;
+        s = strstr(s, raised_first);
+    }
+    return NULL;
+}
+
+/* Joins the traceback at index i and that of where the error was raised first, on the top.
+** An equal error that was raised here again and again must not tell its whole past. */
+static void join_traces(lua_State *L, int i)
+{
+    enum { longest = 16384 };
+    const char *own = lua_tostring(L, i), *first = lua_tostring(L, -1);
+    const char *again = find_trace(first, own);
+    if (again) {
+        lua_pushstring(L, again);
+        lua_replace(L, i);
+    } else if (strlen(first) < longest) {
+        lua_pushfstring(L, "%s%s%s", own, raised_first, first);
+        lua_replace(L, i);
+    }
+}
+
 /* If the error at 1 came to this tasklet from elsewhere (through a deferred), adds where
 ** it was raised first to the traceback on the top. */
 static void append_origin(lua_State *L)
@@ -158,14 +188,9 @@ static void append_origin(lua_State *L)
     tasklet_get(L, -1, SIDE_ORIGIN);
     if (failure_test(L, -1)) {
         lua_getfield(L, -1, "value");
-        if (lua_rawequal(L, -1, 1)) {
-            lua_pushvalue(L, trace);
-            lua_pushliteral(L, "\nraised first:\n");
-            if (lua_getfield(L, trace + 2, "traceback") == LUA_TSTRING) { /* raised at all */
-                lua_concat(L, 3);
-                lua_replace(L, trace);
-            }
-        }
+        bool same = lua_rawequal(L, -1, 1);
+        if (same && lua_getfield(L, trace + 2, "traceback") == LUA_TSTRING) /* raised at all */
+            join_traces(L, trace);
     }
     lua_settop(L, trace);
 }
@@ -191,17 +216,68 @@ int error_handler(lua_State *L)
     return 1;
 }
 
-int error_handler_at_root(lua_State *L)
+/* Pops a value into the field of the failure at index i that names the one kept before it. */
+static void set_before(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    lua_pushliteral(L, "before");
+    lua_insert(L, -2);
+    lua_rawset(L, i);
+}
+
+int error_handler_keeping(lua_State *L)
 {
     struct tasklet *t = runtime_of(L)->current;
     error_handler(L);
-    if (!t || t->thread != L || failure_test(L, 1) || !failure_test(L, -1))
+    if (!t || failure_test(L, 1) || !failure_test(L, -1))
         return 1;
+    luaL_checkstack(L, 6, NULL);
     tasklet_push(L, t);
     lua_insert(L, -2);
+    tasklet_get(L, -2, SIDE_RAISED); /* it may be unwinding still: this one is of its cleanup */
+    if (failure_test(L, -1)) {
+        lua_pushnil(L);
+        set_before(L, -2);
+        set_before(L, -2);
+    } else {
+        lua_pop(L, 1);
+    }
     tasklet_set(L, -2, SIDE_RAISED);
     lua_settop(L, 1);
     return 1;
+}
+
+void failure_recall_of(lua_State *L, int self, int i)
+{
+    tasklet_get(L, self, SIDE_RAISED);
+    while (failure_test(L, -1)) {
+        lua_getfield(L, -1, "value");
+        bool same = lua_rawequal(L, -1, i);
+        lua_pop(L, 1);
+        lua_pushliteral(L, "before");
+        lua_rawget(L, -2);
+        if (same) {
+            tasklet_set(L, self, SIDE_RAISED);
+            lua_pushnil(L);
+            set_before(L, -2);
+            lua_replace(L, i);
+            return;
+        }
+        lua_remove(L, -2);
+    }
+    lua_pop(L, 1);
+}
+
+void failure_recall(lua_State *L)
+{
+    struct tasklet *t = runtime_of(L)->current;
+    int i = lua_gettop(L);
+    if (!t || !t->side)
+        return;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    tasklet_push(L, t);
+    failure_recall_of(L, i + 1, i);
+    lua_settop(L, i);
 }
 
 /* message(value): as `lua` words an error. */

@@ -47,9 +47,16 @@ int error_unwinds(lua_State *L, int i);
 ** where it was raised. TaskletExit and failures pass as they are. */
 int error_handler(lua_State *L);
 
-/* The same at a tasklet's root, but the error stays as it is: Lua's load() hands it to the
-** script. The failure is the tasklet's SIDE_RAISED. */
-int error_handler_at_root(lua_State *L);
+/* The same in a tasklet, but the error stays as it is: `<close>` variables and Lua's load()
+** hand it to the script. The failure is the tasklet's SIDE_RAISED, until failure_recall. */
+int error_handler_keeping(lua_State *L);
+
+/* Replaces the error on the top by the failure that the handler above has made of it, if no
+** later one has taken its place. [E] */
+void failure_recall(lua_State *L);
+
+/* The same for the error at index i and the tasklet at index self. [E] */
+void failure_recall_of(lua_State *L, int self, int i);
 
 /* Pushes a failure of the value at index i; trace may be NULL. A failure stays itself. [E] */
 void failure_push(lua_State *L, int i, const char *trace);

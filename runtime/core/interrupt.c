@@ -50,6 +50,12 @@ void interrupt_caught(lua_State *L, int i, bool any)
         atomic_store(&rt->interrupt, INTERRUPT_NONE);
 }
 
+void interrupt_uncaught(struct runtime *rt)
+{
+    if (!rt->adopted)
+        atomic_store(&rt->interrupt, INTERRUPT_RAISED);
+}
+
 void interrupt_main_returned(struct runtime *rt)
 {
     int raised = INTERRUPT_RAISED;

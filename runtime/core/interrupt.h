@@ -36,6 +36,9 @@ bool interrupt_stops(lua_State *L, struct tasklet *t);
 /* The error at index i has been caught; any: it may have been another before. */
 void interrupt_caught(lua_State *L, int i, bool any);
 
+/* Main has ended with Interrupted, which it may have caught and raised again. */
+void interrupt_uncaught(struct runtime *rt);
+
 /* Main has returned: one that it swallowed is over. */
 void interrupt_main_returned(struct runtime *rt);
 

@@ -114,12 +114,14 @@ struct runtime {
     struct slots slots; /* ids of tasklets that a host knows */
 
     /* the end: ending.c */
-    struct list daemons; /* side blocks of the live daemon tasklets */
-    bool main_ended;     /* there was a main tasklet: daemons do not count any more */
-    int last_turns;      /* turns since only daemons could run */
-    bool ending;         /* what is left is being killed */
-    bool exits;          /* os.exit has ended the program: */
-    int exit_status;     /* with this */
+    struct list daemons;    /* side blocks of the live daemon tasklets */
+    bool main_ended;        /* there was a main tasklet: daemons do not count any more */
+    int last_turns;         /* turns since only daemons could run */
+    int deadlocks;          /* that main has caught in a row, nobody else having run */
+    uint64_t deadlock_turn; /* runtime.resumes at the last of them */
+    bool ending;            /* what is left is being killed */
+    bool exits;             /* os.exit has ended the program: */
+    int exit_status;        /* with this */
 
     /* deferreds: deferred.c */
     int postponed_ref; /* registry: deferreds to run when the outermost firing is done */

@@ -97,7 +97,7 @@ static void bind(lua_State *L, int self, int nargs, int line)
     lua_pushvalue(L, self);
     lua_xmove(L, T, 1);
     lua_xmove(L, T, 1);
-    lua_pushcfunction(T, error_handler_at_root);
+    lua_pushcfunction(T, error_handler_keeping);
     lua_xmove(L, T, nargs + 1);
     t->thread = t->leaf = T;
     t->place = th.place;
@@ -246,23 +246,6 @@ static bool tell_watchers(lua_State *L, int self, bool ok, int first)
     return taken;
 }
 
-/* Replaces the error at i, which has ended the tasklet, by its failure, if that is known. */
-static void recall_failure(lua_State *L, int self, int i)
-{
-    tasklet_get(L, self, SIDE_RAISED);
-    if (failure_test(L, -1)) {
-        lua_getfield(L, -1, "value");
-        if (lua_rawequal(L, -1, i)) {
-            lua_pushvalue(L, -2);
-            lua_replace(L, i);
-        }
-        lua_pop(L, 1);
-        lua_pushnil(L);
-        tasklet_set(L, self, SIDE_RAISED);
-    }
-    lua_pop(L, 1);
-}
-
 /* The tasklet at index `self` has ended; its results, or its error, are at first..top.
 ** They go to whoever waits; an error that nobody waits for is reported. */
 static void settle(lua_State *L, int self, bool ok, int first)
@@ -271,8 +254,10 @@ static void settle(lua_State *L, int self, bool ok, int first)
     bool doomed = t->doomed;
     t->thrown = t->doomed = false;          /* too late, or done */
     luaL_checkstack(L, LUA_MINSTACK, NULL); /* the results may have filled the frame */
+    if (!ok && t == runtime_of(L)->main && error_is(L, first, ERROR_INTERRUPTED))
+        interrupt_uncaught(runtime_of(L));
     if (!ok)
-        recall_failure(L, self, first);
+        failure_recall_of(L, self, first);
     /* the program's main tasklet never ends without a word */
     bool taken =
         ok || doomed || (error_is(L, first, ERROR_TASKLET_EXIT) && t != runtime_of(L)->main);

@@ -69,7 +69,7 @@ enum side_value {
     SIDE_DEFERRED, /* fires with the outcome */
     SIDE_ORIGIN,   /* the last failure that was raised here, but first elsewhere */
     SIDE_THROWN,   /* to be raised when it goes on */
-    SIDE_RAISED,   /* the failure of the last error that was raised at its root */
+    SIDE_RAISED,   /* the failure of the last error that a handler has kept */
     SIDE_GROUP,
     SIDE_WATCHERS, /* a list of functions that are told of its end */
     SIDE_VALUES = SIDE_WATCHERS

@@ -90,6 +90,8 @@ struct tasklet *wait_refuse(lua_State *L)
             luaL_error(L, "switch_trap");
         luaL_error(L, "this tasklet does not like to be blocked.");
     }
+    if (wait_in_finalizer(L))
+        luaL_error(L, "cannot wait inside __gc (a C function)");
     lua_State *stopped = L;
     if (rt->current->leaf != L)
         stopped = rt->current->leaf; /* it is in the function that resumed or closes L */
