@@ -32,7 +32,7 @@ endif
 RUN_DEPS = libc6-dev libev-dev libc-ares-dev $(if $(LUA_DIR),,liblua5.4-dev)
 TEST_DEPS = lua-busted
 LINT_DEPS = clang-format cppcheck lua-check
-include runtime/parts.mk
+include runtime/parts.mk runtime/http/http.mk
 
 # Variants of every object, each in build/VARIANT.
 FLAGS_pic = -fPIC
@@ -40,19 +40,19 @@ FLAGS_asan = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-o
 FLAGS_stress = -DNEAP_STRESS
 
 HOST_SRC = $(wildcard runtime/host/*.c)
-LIB_SRC = $(filter-out $(HOST_SRC) $(PART_SRC),$(wildcard runtime/*/*.c)) build/gen/lua_modules.c
+LIB_SRC = $(filter-out $(HOST_SRC) $(PART_SRC) $(LEFT_OUT),$(wildcard runtime/*/*.c)) build/gen/lua_modules.c
 LUA_MODULES = $(wildcard lua/neap/*.lua lua/neap/*/*.lua)
 # Not neap.h, which is laid out by hand.
 C_FILES = $(wildcard runtime/*/*.[ch] spec/*/*.[ch])
 
 host = $(HOST_SRC:%.c=build/$1/%.o)
-lib = $(LIB_SRC:%.c=build/$1/%.o)
+lib = $(LIB_SRC:%.c=build/$1/%.o) $(call llhttp,$1)
 variant = $(word 2,$(subst /, ,$@))
 
 COMPILE = $(CC) -std=gnu11 $(WARN) -fvisibility=hidden -Iruntime -isystem $(LUA_INC) $(CPPFLAGS) $(CFLAGS)
 # The program exports all of Lua: C modules name no liblua of their own.
 LINK = $(CC) $(CFLAGS) $(LDFLAGS) -no-pie -rdynamic
-LIBS = -Wl,--whole-archive $(LUA_A) -Wl,--no-whole-archive -l:libev.a -lm -ldl -lpthread
+LIBS = -Wl,--whole-archive $(LUA_A) -Wl,--no-whole-archive -l:libev.a $(LLHTTP_LIBS) -lm -ldl -lpthread
 
 # $(call install,packages): those of them that are missing
 define install
@@ -142,7 +142,7 @@ libneap.a: $(call lib,plain)
 libneap.so: $(call lib,pic)
 	@echo '  LINK $@'
 	$Q$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$@.0 -Wl,-z,defs -Wl,--exclude-libs,ALL \
-		-o $@ $^ $(LUA_SO) -lev -lm -ldl -lpthread
+		-o $@ $^ $(LUA_SO) -lev $(LLHTTP_LIBS) -lm -ldl -lpthread
 
 define compile
 @mkdir -p $(@D)

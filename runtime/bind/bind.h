@@ -46,6 +46,7 @@ int bind_throw(lua_State *L);
 int bind_open_net(lua_State *L);
 int bind_open_inside(lua_State *L);
 int bind_open_signal(lua_State *L);
+int bind_open_http(lua_State *L);
 
 /* Whether a standard function that may wait here in Lua must block the thread instead, for
 ** the tasklet is inside C that calls back. Reactor code must not: it gets an error. */

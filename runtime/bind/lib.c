@@ -33,6 +33,13 @@ static int load_module(lua_State *L)
     return 1;
 }
 
+#ifdef NEAP_WITHOUT_HTTP
+int bind_open_http(lua_State *L)
+{
+    return luaL_error(L, "neap was built without HTTP (llhttp was missing)");
+}
+#endif
+
 static void preload(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
@@ -42,6 +49,8 @@ static void preload(lua_State *L)
     lua_setfield(L, -2, "neap.inside");
     lua_pushcfunction(L, bind_open_signal);
     lua_setfield(L, -2, "neap.signal");
+    lua_pushcfunction(L, bind_open_http);
+    lua_setfield(L, -2, "neap.http.server");
     for (const struct lua_module *m = lua_modules; m->name; m++) {
         lua_pushlightuserdata(L, (void *)m);
         lua_pushcclosure(L, load_module, 1);

@@ -27,8 +27,13 @@ enum object_kind {
     OBJECT_TRANSPORT,
     OBJECT_RELAY,
     OBJECT_PROCESS,
-    OBJECT_REF,    /* an engine's object (embed/ref.c) */
-    OBJECT_ANSWER, /* what a host answers later (embed/answer.c) */
+    OBJECT_HTTP_SERVER,
+    OBJECT_HTTP_CONNECTION,
+    OBJECT_HTTP_REQUEST,
+    OBJECT_HTTP_WRITER,
+    OBJECT_HTTP_FIELDS, /* a request's headers, or its arguments */
+    OBJECT_REF,         /* an engine's object (embed/ref.c) */
+    OBJECT_ANSWER,      /* what a host answers later (embed/answer.c) */
     OBJECT_KINDS
 };
 

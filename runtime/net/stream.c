@@ -129,10 +129,12 @@ static void on_input(struct watch *w, int events)
         s->in_error = EIO;
     if (s->notify)
         s->notify(s);
-    else if (list_empty(&s->reader.waiters))
-        watch_stop(s->rt->reactor, w);
-    else
+    else if (!list_empty(&s->reader.waiters))
         wake_one(s->rt, &s->reader);
+    else if (s->unread)
+        s->unread(s);
+    else
+        watch_stop(s->rt->reactor, w);
     wait_wake_all(s->rt, &s->selectors, WAKE_SERVED);
 }
 

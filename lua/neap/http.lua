@@ -1,0 +1,74 @@
+-- neap.http: an HTTP/1.1 server, and what handlers are made of.
+
+local net = require "neap.net"
+local server = require "neap.http.server"
+
+local http = {}
+
+-- Options of http.serve that are numbers, with what they are when they are absent, and the
+-- least they may be. A limit of math.huge is none.
+local limits = {
+    max_head = { 16384, 64 }, max_headers = { 100, 1 }, max_body = { 8 * 1024 * 1024, 0 },
+    max_stream = { math.huge, 0 }, max_connections = { 0, 1 }, head_timeout = { 10, 0 },
+    idle_timeout = { 60, 0 }, body_timeout = { 30, 0 }, write_timeout = { 30, 0 },
+}
+local others = { host = true, port = true, path = true, mode = true, reuseport = true,
+    backlog = true, unix_mode = true }
+
+local function bad(name, why)
+    error(("bad option '%s' (%s)"):format(name, why), 4)
+end
+
+local function check_limits(opts)
+    local set = {}
+    for name in pairs(opts) do
+        if not limits[name] and not others[name] then bad(name, "there is none in this version") end
+    end
+    for name, limit in pairs(limits) do
+        local value = opts[name]
+        if value == nil then
+            value = limit[1]
+        elseif type(value) ~= "number" or value ~= value or value < limit[2] then
+            bad(name, "a number from " .. limit[2] .. " on expected")
+        end
+        set[name] = value
+    end
+    if set.max_head > 65535 then bad("max_head", "at most 65535") end
+    return set
+end
+
+local function listen(opts)
+    if opts.path then
+        return net.listen_unix(opts.path, { backlog = opts.backlog, mode = opts.unix_mode })
+    end
+    return net.listen(opts.host or "*", opts.port or 0,
+        { backlog = opts.backlog, reuseport = opts.reuseport })
+end
+
+---Serves HTTP. Returns at once.
+---@param opts table host ("*"), port (0: any), or path of a unix socket; mode: "tasklet", in
+---which the handler may block, or "reactor", in which it answers at once or gives a deferred;
+---limits in bytes, counts and seconds, as docs/http.md lists them
+---@param handler fun(req): ... gives the answer: body; status; status, body; status, headers, body
+---@return table? server with wait, close, shutdown, port; nil, err, code if it cannot listen
+---@return string? err
+---@return string? code
+function http.serve(opts, handler)
+    if type(opts) ~= "table" then error("bad argument #1 (table expected)", 2) end
+    local mode = opts.mode or "tasklet"
+    if mode ~= "tasklet" and mode ~= "reactor" then
+        error("bad option 'mode' (\"tasklet\" or \"reactor\" expected)", 2)
+    end
+    local set = check_limits(opts)
+    local call = type(handler) == "table" and getmetatable(handler) and getmetatable(handler).__call
+    if type(handler) ~= "function" and not call then
+        error("bad argument #2 (function expected)", 2)
+    end
+    local listener, err, code = listen(opts)
+    if not listener then return nil, err, code end
+    local info = debug.getinfo(2, "fl")
+    return server.serve(listener, set, handler, mode == "reactor", info and info.func,
+        info and info.currentline or -1)
+end
+
+return http

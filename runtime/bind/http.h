@@ -1,0 +1,40 @@
+/* What the parts of the HTTP server share. */
+#ifndef BIND_HTTP_H
+#define BIND_HTTP_H
+
+#include "bind/net.h"
+#include "http/connection.h"
+
+/* A request as its handler sees it: the head's bytes lie behind the struct and are looked
+** at only when the handler asks. */
+struct request {
+    struct object object;
+    struct connection *connection; /* NULL: it is over */
+    struct head head;
+    char bytes[];
+};
+
+/* Its user values: the connection; a table of what was made of it, and what scripts set. */
+enum { REQUEST_CONNECTION = 1, REQUEST_TABLE, REQUEST_VALUES = REQUEST_TABLE };
+
+/* User values of a server and a connection. */
+enum { SERVER_LISTENER = 1, SERVER_VALUES = SERVER_LISTENER };
+enum { CONNECTION_STREAM = 1, CONNECTION_VALUES = CONNECTION_STREAM };
+
+/* Pushes the request whose head c has read, and takes its bytes off the input. [E] */
+void http_push_request(lua_State *L, struct connection *c, int connection);
+
+/* The body of a connection's tasklet: server, handler, stream, connection. */
+int http_serve_connection(lua_State *L);
+
+/* Begins an answer with the fields of the table at index h (0: none). length: of the whole
+** body, or UINT64_MAX: it is streamed. Raises for a bad field; nothing of it is then sent. [E] */
+void http_begin_answer(lua_State *L, struct connection *c, int status, int h, uint64_t length);
+
+/* After a wait on the stream's reader or writer. [E] */
+enum wake http_input_came(lua_State *L, struct stream *s);
+enum wake http_room_came(lua_State *L, struct stream *s);
+
+void http_open_requests(lua_State *L);
+
+#endif

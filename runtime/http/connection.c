@@ -1,0 +1,433 @@
+#include "http/connection.h"
+
+#include "core/tasklet.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+/* A body's time grows by a second with so many bytes. */
+static const double bytes_per_second = 65536;
+
+/* ---- opening and closing ---- */
+
+static const struct wait_class leaving_class = {.what = "a client to leave", .outside = true};
+
+/* The client has left: who waits for the answer's deferred, or for just this, goes on. */
+static void leave(struct connection *c)
+{
+    struct runtime *rt = c->server->rt;
+    if (c->gone)
+        return;
+    c->gone = true;
+    wait_wake_all(rt, &c->leaving, WAKE_SERVED);
+    if (c->awaits && c->task->state == TASKLET_BLOCKED)
+        wait_wake(rt, c->task, WAKE_CLOSED);
+    c->awaits = false;
+}
+
+/* Input comes while the handler runs. It is kept, up to a limit; an error is the client's
+** leaving, and on a unix socket its end is, too. */
+static void on_unread(struct stream *s)
+{
+    struct connection *c = s->owner;
+    const char *p;
+    if (stream_input(s, &p) >= STREAM_HIGH_WATER) {
+        watch_stop(s->rt->reactor, &s->in);
+        return;
+    }
+    int got = stream_fill(s);
+    if ((got < 0 && got != -EAGAIN) || (got == 0 && c->peer.sa.ss_family == AF_UNIX))
+        leave(c);
+}
+
+void connection_open(struct connection *c, struct http_server *server, struct stream *s)
+{
+    c->server = server;
+    c->stream = s;
+    s->owner = c;
+    s->unread = on_unread;
+    wait_queue_init(&c->leaving, &leaving_class);
+    list_push_back(&server->connections, &c->all);
+    server->count++;
+    connection_next(c);
+}
+
+void connection_close(struct connection *c)
+{
+    struct http_server *server = c->server;
+    if (!server)
+        return;
+    struct runtime *rt = server->rt;
+    c->server = NULL;
+    list_remove(&c->all);
+    server->count--;
+    c->stream->unread = NULL;
+    if (!c->upgraded || !c->stream->detached)
+        stream_close(c->stream);
+    buffer_free(&c->in, &rt->memory);
+    buffer_free(&c->out, &rt->memory);
+    wait_wake_all(rt, &c->leaving, WAKE_SERVED);
+    struct tasklet *t = wait_first(&server->full);
+    if (t)
+        wait_wake(rt, t, WAKE_SERVED);
+    if (server->count == 0)
+        wait_wake_all(rt, &server->drained, WAKE_SERVED);
+}
+
+void connection_next(struct connection *c)
+{
+    head_parser_reset(&c->parser);
+    c->deadline = HUGE_VAL;
+    c->waited = 0;
+    c->refused = 0;
+    c->drained = 0;
+    c->blank = c->begun = c->answered = c->ended = c->continued = false;
+    c->keep = true;
+}
+
+/* ---- reading ---- */
+
+void connection_refuse(struct connection *c, int status)
+{
+    c->refused = status;
+    c->keep = false;
+}
+
+/* Parses what has come. */
+static int parse(struct connection *c)
+{
+    const char *p;
+    size_t n = stream_input(c->stream, &p);
+    if (n >= 2 && !c->blank && memcmp(p, "\r\n", 2) == 0) {
+        stream_take(c->stream, 2); /* some clients send one behind a body */
+        c->blank = true;
+        n = stream_input(c->stream, &p);
+    }
+    if (n == 0 || (n == 1 && *p == '\r' && !c->blank))
+        return 0;
+    if (!c->begun && (c->begun = true))
+        c->deadline = runtime_now(c->server->rt) + c->server->limits.head_timeout;
+    return head_parse(&c->parser, &c->head, p, n, &c->server->limits.head);
+}
+
+enum read_head connection_read_head(struct connection *c)
+{
+    for (;;) {
+        int r = c->stream->closed ? 0 : parse(c);
+        if (r < 0) {
+            connection_refuse(c, -r);
+            return HEAD_REFUSED;
+        }
+        if (r > 0) {
+            body_begin(&c->body, &c->head);
+            c->keep = c->head.keep;
+            return HEAD_DONE;
+        }
+        r = connection_flush(c);
+        if (r == -EAGAIN)
+            return HEAD_NO_ROOM;
+        if (r < 0 || c->stream->closed || (c->server->draining && !c->begun))
+            return HEAD_ENDED;
+        r = stream_fill(c->stream);
+        if (r == -EAGAIN)
+            return HEAD_WAITS;
+        if (r <= 0)
+            return HEAD_ENDED;
+    }
+}
+
+double connection_head_time(struct connection *c)
+{
+    if (!c->begun)
+        return c->server->limits.idle_timeout;
+    double left = c->deadline - runtime_now(c->server->rt);
+    return left > 0 ? left : 0;
+}
+
+double connection_body_time(const struct connection *c)
+{
+    double left = c->server->limits.body_timeout + (double)c->body.size / bytes_per_second;
+    return left > c->waited ? left - c->waited : 0;
+}
+
+/* Before the body is waited for: a client that asked is told to send it. */
+static int invite(struct connection *c)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (c->head.expects && !c->continued && !c->answered)
+        connection_put(c, text, sizeof text - 1);
+    c->continued = true;
+    int r = connection_flush(c);
+    return r == -EAGAIN ? -ENOBUFS : r < 0 ? -ECONNRESET : 0;
+}
+
+/* Moves what has come of the body to c->in: 1: a piece, 0: none has. */
+static int take_body(struct connection *c, size_t max)
+{
+    struct stream *s = c->stream;
+    const char *p, *data;
+    size_t length, n = stream_input(s, &p);
+    while (n > 0 && !c->body.done) {
+        ssize_t took = body_decode(&c->body, p, n < max ? n : max, &data, &length);
+        c->continued = true;
+        if (took < 0) {
+            connection_refuse(c, 400);
+            return -EBADMSG;
+        }
+        int r = buffer_append(&c->in, &s->rt->memory, data, length);
+        stream_take(s, (size_t)took);
+        if (r < 0) {
+            connection_refuse(c, 500);
+            return r;
+        }
+        if (length > 0)
+            return 1;
+        n = stream_input(s, &p);
+    }
+    return 0;
+}
+
+int connection_read_body(struct connection *c, size_t max)
+{
+    for (;;) {
+        int r = c->body.done ? 0 : take_body(c, max);
+        if (r != 0 || c->body.done)
+            return r;
+        r = invite(c);
+        if (r == 0)
+            r = stream_fill(c->stream);
+        if (r == -EAGAIN || r == -ENOBUFS)
+            return r;
+        if (r <= 0) {
+            connection_refuse(c, 400);
+            return -ECONNRESET;
+        }
+    }
+}
+
+/* ---- writing ---- */
+
+void connection_put(struct connection *c, const char *s, size_t n)
+{
+    if (buffer_append(&c->out, &c->server->rt->memory, s, n) < 0)
+        c->no_memory = true;
+}
+
+#define PUT(c, text) connection_put(c, text, sizeof(text) - 1)
+
+const char *http_reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } known[] = {{200, "OK"},
+                 {201, "Created"},
+                 {202, "Accepted"},
+                 {204, "No Content"},
+                 {206, "Partial Content"},
+                 {301, "Moved Permanently"},
+                 {302, "Found"},
+                 {303, "See Other"},
+                 {304, "Not Modified"},
+                 {307, "Temporary Redirect"},
+                 {308, "Permanent Redirect"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {406, "Not Acceptable"},
+                 {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {410, "Gone"},
+                 {411, "Length Required"},
+                 {412, "Precondition Failed"},
+                 {413, "Content Too Large"},
+                 {414, "URI Too Long"},
+                 {415, "Unsupported Media Type"},
+                 {416, "Range Not Satisfiable"},
+                 {417, "Expectation Failed"},
+                 {422, "Unprocessable Content"},
+                 {426, "Upgrade Required"},
+                 {429, "Too Many Requests"},
+                 {431, "Request Header Fields Too Large"},
+                 {500, "Internal Server Error"},
+                 {501, "Not Implemented"},
+                 {502, "Bad Gateway"},
+                 {503, "Service Unavailable"},
+                 {504, "Gateway Timeout"},
+                 {505, "HTTP Version Not Supported"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].status == status)
+            return known[i].reason;
+    return "Status";
+}
+
+bool http_bodiless(int status)
+{
+    return status < 200 || status == 204 || status == 304;
+}
+
+static void put_number(struct connection *c, uint64_t n, unsigned base)
+{
+    char text[24], *p = text + sizeof text;
+    do
+        *--p = "0123456789abcdef"[n % base];
+    while (n /= base);
+    connection_put(c, p, (size_t)(text + sizeof text - p));
+}
+
+static void put_date(struct connection *c)
+{
+    struct http_server *server = c->server;
+    time_t now = time(NULL);
+    if (now != server->date_at) {
+        static const char days[] = "SunMonTueWedThuFriSat";
+        static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        struct tm t;
+        gmtime_r(&now, &t);
+        snprintf(server->date, DATE_TEXT, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
+                 days + t.tm_wday * 3, (unsigned)t.tm_mday % 100, months + t.tm_mon * 3,
+                 (unsigned)(t.tm_year + 1900) % 10000, (unsigned)t.tm_hour % 100,
+                 (unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100);
+        server->date_at = now;
+    }
+    PUT(c, "Date: ");
+    connection_put(c, server->date, DATE_TEXT - 1);
+    PUT(c, "\r\n");
+}
+
+void connection_begin_head(struct connection *c, int status)
+{
+    c->mark = buffer_length(&c->out);
+    c->in_head = true;
+    if (status == 200) {
+        PUT(c, "HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    PUT(c, "HTTP/1.1 ");
+    put_number(c, (uint64_t)status, 10);
+    PUT(c, " ");
+    connection_put(c, http_reason(status), strlen(http_reason(status)));
+    PUT(c, "\r\n");
+}
+
+void connection_drop_head(struct connection *c)
+{
+    if (c->in_head && buffer_length(&c->out) > c->mark)
+        c->out.to = c->out.from + c->mark;
+    c->in_head = false;
+}
+
+void connection_field(struct connection *c, const char *name, size_t n, const char *value,
+                      size_t m)
+{
+    connection_put(c, name, n);
+    PUT(c, ": ");
+    connection_put(c, value, m);
+    PUT(c, "\r\n");
+}
+
+/* Whether too much of a body is left to be read away after the answer. */
+static bool body_is_a_burden(const struct connection *c)
+{
+    if (c->body.done)
+        return false;
+    return (c->head.expects && !c->continued) ||
+           (c->body.framing == BODY_LENGTH && c->body.left > DRAIN_MAX);
+}
+
+static void put_framing(struct connection *c, int status, uint64_t length)
+{
+    c->out_left = UINT64_MAX;
+    c->out_framing = http_bodiless(status)  ? OUT_NONE
+                     : length != UINT64_MAX ? OUT_LENGTH
+                     : c->head.minor > 0    ? OUT_CHUNKED
+                                            : OUT_TO_CLOSE;
+    if (c->out_framing == OUT_LENGTH) {
+        PUT(c, "Content-Length: ");
+        put_number(c, length, 10);
+        PUT(c, "\r\n");
+        c->out_left = length;
+    } else if (c->out_framing == OUT_CHUNKED) {
+        PUT(c, "Transfer-Encoding: chunked\r\n");
+    } else if (c->out_framing == OUT_TO_CLOSE) {
+        c->keep = false;
+    }
+}
+
+void connection_end_head(struct connection *c, int status, uint64_t length, bool dated)
+{
+    if (!dated)
+        put_date(c);
+    put_framing(c, status, length);
+    if (c->server->draining || body_is_a_burden(c))
+        c->keep = false;
+    if (!c->keep)
+        PUT(c, "Connection: close\r\n");
+    else if (c->head.minor == 0)
+        PUT(c, "Connection: keep-alive\r\n");
+    PUT(c, "\r\n");
+    c->in_head = false;
+    c->answered = true;
+}
+
+void connection_piece(struct connection *c, const char *s, size_t n)
+{
+    if (c->out_framing == OUT_NONE || n == 0)
+        return;
+    if (c->out_framing == OUT_LENGTH)
+        c->out_left -= n;
+    if (c->head.is_head)
+        return;
+    if (c->out_framing == OUT_CHUNKED) {
+        put_number(c, n, 16);
+        PUT(c, "\r\n");
+    }
+    connection_put(c, s, n);
+    if (c->out_framing == OUT_CHUNKED)
+        PUT(c, "\r\n");
+}
+
+void connection_end_body(struct connection *c)
+{
+    if (c->out_framing == OUT_CHUNKED && !c->head.is_head && !c->ended)
+        PUT(c, "0\r\n\r\n");
+    if (c->out_framing == OUT_LENGTH && c->out_left > 0 && !c->head.is_head)
+        c->keep = false; /* less than was said: only a close tells */
+    c->ended = true;
+}
+
+void connection_answer_error(struct connection *c, int status)
+{
+    const char *reason = http_reason(status);
+    if (c->refused)
+        c->head.is_head = c->head.is_head && c->parser.line > 0;
+    connection_drop_head(c);
+    connection_begin_head(c, status);
+    connection_field(c, "Content-Type", 12, "text/plain", 10);
+    connection_end_head(c, status, strlen(reason) + 1, false);
+    connection_piece(c, reason, strlen(reason));
+    connection_piece(c, "\n", 1);
+    connection_end_body(c);
+}
+
+int connection_flush(struct connection *c)
+{
+    struct stream *s = c->stream;
+    size_t n = buffer_length(&c->out);
+    if (s->closed || c->gone)
+        return -EPIPE;
+    if (n == 0)
+        return 0;
+    if (c->no_memory)
+        return -ENOMEM;
+    ssize_t sent = stream_send(s, buffer_bytes(&c->out), n);
+    if (sent < 0) {
+        leave(c);
+        return (int)sent;
+    }
+    buffer_consume(&c->out, &s->rt->memory, (size_t)sent);
+    return (size_t)sent == n ? 0 : -EAGAIN;
+}

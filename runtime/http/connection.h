@@ -1,0 +1,145 @@
+/* A connection of the HTTP server, without Lua: what has been read of the request at hand, and
+** what is to be written. Requests are parsed where their bytes are, in the stream's input;
+** the answers to all that came together are collected in `out` and written at once. */
+#ifndef HTTP_CONNECTION_H
+#define HTTP_CONNECTION_H
+
+#include "http/body.h"
+#include "http/parser.h"
+#include "net/stream.h"
+
+#include <time.h>
+
+enum { DATE_TEXT = 30, OUT_ENOUGH = 65536, DRAIN_MAX = 262144 };
+
+struct http_limits {
+    struct head_limits head;
+    uint64_t max_body, max_stream;
+    double head_timeout, idle_timeout, body_timeout, write_timeout;
+    size_t max_connections; /* 0: any number */
+};
+
+struct http_server {
+    struct object object;
+    struct runtime *rt;
+    struct list connections;
+    size_t count;                    /* of connections */
+    struct wait_queue full, drained; /* who accepts, who waits for their end */
+    struct http_limits limits;
+    bool reactor;  /* mode: the handler may not block */
+    bool draining; /* answers are the last of their connections */
+    bool closed;   /* nothing is accepted any more */
+    time_t date_at;
+    char date[DATE_TEXT];
+};
+
+/* How the end of an answer is told. */
+enum out_framing { OUT_NONE, OUT_LENGTH, OUT_CHUNKED, OUT_TO_CLOSE };
+
+struct request;
+
+struct connection {
+    struct object object;
+    struct list all; /* in server.connections until it ends */
+    struct http_server *server;
+    struct stream *stream;
+    struct tasklet *task;    /* that serves it */
+    struct request *request; /* at hand; NULL: none */
+    struct address peer;
+    uint8_t state; /* of its tasklet: where it goes on (bind/http_connection.c) */
+    struct head_parser parser;
+    struct head head;
+    struct body body;
+    struct buffer in;          /* what has come of a body that is wanted whole */
+    struct buffer out;         /* what has been answered, and not yet been written */
+    size_t mark;               /* where in `out` the head that is being made begins */
+    double deadline;           /* of the head */
+    double wait_began;         /* the last wait for input */
+    uint64_t drained;          /* bytes of the body that nobody wanted */
+    size_t offset;             /* bytes sent of the text at hand */
+    int64_t item;              /* of a list that is sent */
+    double waited;             /* seconds that the body at hand was waited for */
+    uint64_t out_left;         /* bytes of the answer that its Content-Length has announced */
+    uint8_t out_framing;       /* enum out_framing */
+    int refused;               /* the status that a bad request is answered with; 0: none */
+    bool blank;                /* a blank line came before the request */
+    bool begun;                /* bytes of the request have come */
+    bool keep;                 /* another request may follow */
+    bool in_head;              /* a head is being made, from `mark` on */
+    bool answered;             /* the head is in `out`, or beyond */
+    bool ended;                /* the whole answer is */
+    bool continued;            /* the client need not wait for a 100 */
+    bool cut;                  /* what follows is not sent: the answer must look broken */
+    bool no_memory;            /* something for `out` was lost */
+    bool upgraded;             /* the stream is the handler's */
+    bool gone;                 /* the client has left */
+    bool awaits;               /* its tasklet waits for the answer's deferred */
+    struct wait_queue leaving; /* who wants to hear that the client has left */
+};
+
+/* The stream is open, the client has just come. */
+void connection_open(struct connection *c, struct http_server *server, struct stream *s);
+
+/* It leaves its server, the stream is closed; twice is harmless. */
+void connection_close(struct connection *c);
+
+/* ---- reading ---- */
+
+enum read_head { HEAD_DONE, HEAD_REFUSED, HEAD_ENDED, HEAD_WAITS, HEAD_NO_ROOM };
+
+/* Reads the next request's head: c->head and c->body are then its, and its bytes are the
+** first of the stream's input; or c->refused says why not. Writes what has been answered
+** before it reads. */
+enum read_head connection_read_head(struct connection *c);
+
+/* Seconds that the client has for the head, or for the next one. */
+double connection_head_time(struct connection *c);
+
+/* Reads a piece of the body, at most `max` bytes, behind what is in c->in. 1: a piece; 0: there
+** is no more; -EAGAIN: wait for input; -ENOBUFS: wait for room; -EBADMSG, -ECONNRESET: it will
+** not come, and c->refused says how that is answered; -ENOMEM. */
+int connection_read_body(struct connection *c, size_t max);
+
+/* Seconds that the client has for more of it, in all. */
+double connection_body_time(const struct connection *c);
+
+/* The time of a body is over, or something else is wrong with the request. */
+void connection_refuse(struct connection *c, int status);
+
+/* ---- writing ---- */
+
+void connection_put(struct connection *c, const char *s, size_t n);
+
+/* Begins an answer's head; the fields follow. */
+void connection_begin_head(struct connection *c, int status);
+void connection_field(struct connection *c, const char *name, size_t n, const char *value,
+                      size_t m);
+
+/* Ends it: a body of `length` bytes follows, UINT64_MAX: nobody knows how many. dated: a field
+** was the date. */
+void connection_end_head(struct connection *c, int status, uint64_t length, bool dated);
+
+/* n bytes of the body, which a Content-Length of it leaves room for (c->out_left). */
+void connection_piece(struct connection *c, const char *s, size_t n);
+
+/* The body is complete. */
+void connection_end_body(struct connection *c);
+
+/* A whole answer of the server's own. */
+void connection_answer_error(struct connection *c, int status);
+
+/* Forgets the head that was being made. */
+void connection_drop_head(struct connection *c);
+
+/* Hands `out` to the kernel. 0, -EAGAIN: wait for room, or what broke the stream. */
+int connection_flush(struct connection *c);
+
+/* The request at hand is over; the next one begins. */
+void connection_next(struct connection *c);
+
+const char *http_reason(int status);
+
+/* Whether an answer of this status has no body at all. */
+bool http_bodiless(int status);
+
+#endif
