@@ -23,6 +23,7 @@ static const struct denied {
     {NEAP_FS, NULL, "loadfile"},
     {NEAP_FS, NULL, "neap.fs"},
     {NEAP_NET, NULL, "neap.net"},
+    {NEAP_NET, NULL, "neap.names"},
     {NEAP_NET, NULL, "neap.tls"},
     {NEAP_NET, NULL, "neap.http"},
     {NEAP_NET, NULL, "neap.websocket"},
