@@ -2,12 +2,15 @@
 # libneap-NAME.a beside it for hosts that link statically: they put luaopen_neap_NAME into
 # package.preload. A part whose library is missing is left out, with a line that says so.
 
-PARTS = names
+PARTS = names tls
 PART_SRC = $(PARTS:%=runtime/net/%.c)
 
 header_names = ares.h
+header_tls = openssl/ssl.h
 package_names = libc-ares-dev
+package_tls = libssl-dev
 libs_names = -lcares
+libs_tls = -lssl -lcrypto
 
 part_files = $(PARTS:%=build/$1/parts/%.so)
 part_archives = $(PARTS:%=build/plain/parts/libneap-%.a)

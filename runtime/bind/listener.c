@@ -15,10 +15,6 @@
 /* Accepts in one go before the other tasklets have their turn. */
 enum { ACCEPT_BATCH = 64, BACKLOG = 1024 };
 
-/* User values of a listener: tasklet -> stream of the handlers that run; what their
-** tasklets tell their end to. */
-enum { LISTENER_HANDLERS = 1, LISTENER_ENDED, LISTENER_VALUES = LISTENER_ENDED };
-
 static struct listener *check(lua_State *L)
 {
     return object_check(L, 1, OBJECT_LISTENER);
@@ -174,6 +170,7 @@ static int go_on_accepting(lua_State *L, struct listener *l, double timeout)
     int fd = listener_accept(l, &peer);
     if (fd >= 0) {
         stream_init(s, l->rt, fd);
+        net_accept_tls(L, l, s);
         net_push_peer(L, &peer);
         return 2;
     }
@@ -213,6 +210,7 @@ static void spawn_client(lua_State *L, struct listener *l, int fd, const struct 
 {
     struct runtime *rt = runtime_of(L);
     stream_init(lua_touserdata(L, SERVE_SPARE), rt, fd);
+    net_accept_tls(L, l, lua_touserdata(L, SERVE_SPARE));
     struct tasklet *t = tasklet_new(L);
     lua_getiuservalue(L, 1, LISTENER_ENDED);
     tasklet_watch(L, SERVE_SPARE + 1, -1);
@@ -485,6 +483,7 @@ void net_open_listeners(lua_State *L)
                                        {"shutdown", shutdown_},
                                        {"protocol", net_listener_protocol},
                                        {"close", close_},
+                                       {"set_tls", net_set_tls},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {
         {"__gc", close_}, {"__close", close_}, {"__tostring", to_string}, {NULL, NULL}};

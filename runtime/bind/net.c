@@ -157,10 +157,10 @@ int net_listener_protocol(lua_State *L)
 int bind_open_net(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"listen", net_listen},   {"listen_unix", net_listen_unix},
-        {"connect", net_connect}, {"connect_unix", net_connect_unix},
-        {"pair", net_pair},       {"udp", net_udp},
-        {"resolve", net_resolve}, {NULL, NULL},
+        {"listen", net_listen_any},   {"listen_unix", net_listen_unix_any},
+        {"connect", net_connect_any}, {"connect_unix", net_connect_unix_any},
+        {"pair", net_pair},           {"udp", net_udp},
+        {"resolve", net_resolve},     {NULL, NULL},
     };
     runtime_of(L)->close_net = stream_close_all;
     runtime_of(L)->cut_net = stream_cut;

@@ -8,6 +8,9 @@
 /* Pushes nil, "what: text of the errno", "ENAME"; returns 3. what NULL: no prefix. */
 int net_push_error(lua_State *L, const char *what, int error);
 
+/* The same for what broke a stream, in TLS's words if it was that. */
+int net_push_failure(lua_State *L, const struct stream *s, const char *what, int error);
+
 /* Pushes nil, "timeout", "ETIMEDOUT" or nil, "closed", "ECLOSED"; returns 3. */
 int net_push_end(lua_State *L, enum wake why);
 
@@ -62,6 +65,23 @@ int net_push_lookup_error(lua_State *L, const char *what, int i);
 lua_Integer net_family_option(lua_State *L, int i);
 void net_push_servers_option(lua_State *L, int i);
 
+/* TLS, bind/tls.c. An operation on the stream at 1 asks net_must_shake first and, if so,
+** returns net_shake_first, which calls it again after the handshake, or gives (raises) why there
+** was none. */
+bool net_must_shake(const struct stream *s);
+int net_shake_first(lua_State *L, lua_CFunction op, bool raises);
+int net_starttls(lua_State *L);
+int net_tls_state(lua_State *L);
+int net_set_tls(lua_State *L);
+
+/* A stream that the listener at 1 has just accepted. */
+struct listener;
+void net_accept_tls(lua_State *L, struct listener *l, struct stream *s);
+
+/* User values of a listener: tasklet -> stream of the handlers that run; what their
+** tasklets tell their end to; the context of its TLS, while listener.tls is set. */
+enum { LISTENER_HANDLERS = 1, LISTENER_ENDED, LISTENER_TLS, LISTENER_VALUES = LISTENER_TLS };
+
 /* Makes the classes. */
 void net_open_streams(lua_State *L);
 void net_open_listeners(lua_State *L);
@@ -83,5 +103,11 @@ int net_listener_protocol(lua_State *L);
 int net_new_transport(lua_State *L);
 int net_new_relay(lua_State *L);
 int net_copy(lua_State *L);
+
+/* The same, with the option `tls`. */
+int net_listen_any(lua_State *L);
+int net_listen_unix_any(lua_State *L);
+int net_connect_any(lua_State *L);
+int net_connect_unix_any(lua_State *L);
 
 #endif

@@ -375,7 +375,7 @@ static enum read_result read_one(lua_State *L, struct stream *s, const struct re
         if (got == -EAGAIN)
             return READ_WAITS;
         if (got < 0) {
-            net_push_error(L, "read", -got);
+            net_push_failure(L, s, "read", -got);
             return READ_FAILED;
         }
     }
@@ -503,6 +503,8 @@ static int read_(lua_State *L)
         lua_settop(L, 1);
         lua_pushliteral(L, "l");
     }
+    if (net_must_shake(check(L)))
+        return net_shake_first(L, read_, false);
     return start_reading(L, OP_READ);
 }
 
@@ -522,6 +524,8 @@ int net_read_file_line(lua_State *L)
 static int read_some(lua_State *L)
 {
     lua_settop(L, 2);
+    if (net_must_shake(check(L)))
+        return net_shake_first(L, read_some, false);
     return start_reading(L, OP_SOME);
 }
 
@@ -529,6 +533,8 @@ static int read_some(lua_State *L)
 static int read_until(lua_State *L)
 {
     lua_settop(L, 3);
+    if (net_must_shake(check(L)))
+        return net_shake_first(L, read_until, false);
     return start_reading(L, OP_UNTIL);
 }
 
@@ -537,6 +543,8 @@ static int next_line(lua_State *L)
     lua_settop(L, 0);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, lua_upvalueindex(2));
+    if (net_must_shake(check(L)))
+        return net_shake_first(L, next_line, true);
     return start_reading(L, OP_LINES);
 }
 
@@ -643,7 +651,7 @@ static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
     while (sent < n) {
         ssize_t r = stream_send(s, p + sent, n - sent);
         if (r < 0)
-            return write_ends(L, s, net_push_error(L, "write", (int)-r));
+            return write_ends(L, s, net_push_failure(L, s, "write", (int)-r));
         sent += (size_t)r;
         if (sent == n)
             break;
@@ -672,6 +680,8 @@ static int write_k(lua_State *L, int status, lua_KContext sent)
 static int write_(lua_State *L)
 {
     struct stream *s = check(L);
+    if (net_must_shake(s))
+        return net_shake_first(L, write_, false);
     if (s->standard)
         fflush(stdout); /* what print has left comes first */
     net_join_pieces(L);
@@ -695,7 +705,7 @@ static int flushed(lua_State *L, int status, lua_KContext ctx)
     if (why != WAKE_SERVED)
         return net_push_end(L, why);
     if (s->out_error)
-        return net_push_error(L, "flush", s->out_error);
+        return net_push_failure(L, s, "flush", s->out_error);
     lua_settop(L, 1);
     return 1;
 }
@@ -708,7 +718,7 @@ static int flush(lua_State *L)
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);
     if (s->out_error)
-        return net_push_error(L, "flush", s->out_error);
+        return net_push_failure(L, s, "flush", s->out_error);
     if (buffer_length(&s->output) == 0)
         return 1;
     wait_check(L);
@@ -721,11 +731,13 @@ static int flush(lua_State *L)
 static int shutdown_(lua_State *L)
 {
     struct stream *s = check(L);
+    if (net_must_shake(s))
+        return net_shake_first(L, shutdown_, false);
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);
     int r = stream_shutdown(s);
     if (r < 0)
-        return net_push_error(L, "shutdown", -r);
+        return net_push_failure(L, s, "shutdown", -r);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -856,6 +868,8 @@ void net_open_streams(lua_State *L)
         {"peername", peername},
         {"sockname", sockname},
         {"setoption", setoption},
+        {"starttls", net_starttls},
+        {"tls", net_tls_state},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {

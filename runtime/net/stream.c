@@ -2,6 +2,7 @@
 
 #include "core/tasklet.h"
 #include "net/listener.h"
+#include "net/tls.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -11,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -24,7 +26,9 @@
 enum {
     LINGER = 30, /* seconds for output that a close has left behind */
     DRAIN = 2,   /* seconds to read away what a peer still sends, or it would get a reset */
-    DRAIN_STEP = 4096
+    DRAIN_STEP = 4096,
+    TLS_BACKLOG =
+        4 * STREAM_HIGH_WATER /* output of a peer who makes TLS answer, and reads not */
 };
 
 /* Whether a descriptor in blocking mode would not block now. */
@@ -202,6 +206,38 @@ static ssize_t receive(struct stream *s, char *p, size_t n)
     return read(s->fd, p, n);
 }
 
+static void hold(struct stream *s, size_t n)
+{
+    s->rt->held_for = s;
+    s->rt->held_from = 0;
+    s->rt->held_to = n;
+}
+
+/* The socket has given its last. */
+static int input_ends(struct stream *s)
+{
+    watch_stop(s->rt->reactor, &s->in);
+    if (s->tls && !s->tls->ended && !s->tls->error)
+        stream_break(s, EPROTO, "EPROTO", "truncated");
+    s->ended = !s->in_error;
+    return -s->in_error;
+}
+
+/* The n bytes at `from`, in the shared buffer behind room for their text, go through TLS. */
+static int decrypt(struct stream *s, const char *from, size_t n)
+{
+    size_t got = s->tls->part->open(s->tls, from, n, s->rt->read_buffer);
+    if (got > 0)
+        hold(s, got);
+    if (s->tls->error)
+        stream_break(s, s->tls->error, s->tls->code, NULL);
+    else if (s->tls->ended)
+        input_ends(s);
+    if (got > 0)
+        return 1;
+    return s->in_error ? -s->in_error : s->ended ? 0 : -EAGAIN;
+}
+
 int stream_fill(struct stream *s)
 {
     struct runtime *rt = s->rt;
@@ -215,22 +251,20 @@ int stream_fill(struct stream *s)
     stream_leave_shared(rt);
     if (s->in_error)
         return -s->in_error;
-    size_t room = STRESS_SIZE(READ_BUFFER);
+    char *to = rt->read_buffer + (s->tls ? TLS_AHEAD : 0);
+    size_t room = STRESS_SIZE((size_t)(rt->read_buffer + READ_BUFFER - to));
     do
-        n = receive(s, rt->read_buffer, room);
+        n = receive(s, to, room);
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         s->hot = (size_t)n == room;
-        rt->held_for = s;
-        rt->held_from = 0;
-        rt->held_to = (size_t)n;
+        if (s->tls)
+            return decrypt(s, to, (size_t)n);
+        hold(s, (size_t)n);
         return 1;
     }
-    if (n == 0) {
-        s->ended = true;
-        watch_stop(rt->reactor, &s->in);
-        return 0;
-    }
+    if (n == 0)
+        return input_ends(s);
     s->hot = false;
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         return -EAGAIN;
@@ -357,11 +391,90 @@ void stream_block_until_out(struct stream *s)
     }
 }
 
+/* What TLS has for the peer; it never waits for room. A peer who is gone shows at the next
+** write: what it has sent before can still be read. */
+static void emit(void *owner, const char *p, size_t n)
+{
+    struct stream *s = owner;
+    if (s->out_error)
+        return;
+    if (buffer_length(&s->output) == 0) {
+        ssize_t sent = push_out(s->fd, s->kind, s->standard, p, n);
+        if (sent < 0) {
+            fail_output(s, (int)-sent);
+            return;
+        }
+        p += sent;
+        n -= (size_t)sent;
+    }
+    if (n == 0)
+        return;
+    if (buffer_length(&s->output) + n > TLS_BACKLOG)
+        fail_output(s, ENOBUFS);
+    else if (buffer_append(&s->output, &s->rt->memory, p, n) < 0)
+        fail_output(s, ENOMEM);
+    else
+        watch_start(s->rt->reactor, &s->out);
+}
+
+/* As stream_send, through TLS: takes no more than keeps the output about the high-water mark. */
+static ssize_t encrypt(struct stream *s, const char *p, size_t n)
+{
+    size_t done = 0;
+    while (done < n && buffer_length(&s->output) < STREAM_HIGH_WATER) {
+        size_t taken = s->tls->part->seal(s->tls, p + done, n - done);
+        if (s->tls->error)
+            stream_break(s, s->tls->error, s->tls->code, NULL);
+        if (s->out_error)
+            return -s->out_error;
+        done += taken;
+    }
+    return (ssize_t)done;
+}
+
+void stream_encrypt(struct stream *s, struct tls *t)
+{
+    t->emit = emit;
+    t->owner = s;
+    s->tls = t;
+    stream_leave_shared(s->rt);
+    decrypt(s, "", 0);
+}
+
+void stream_break(struct stream *s, int error, const char *code, const char *reason)
+{
+    s->tls->error = error;
+    s->tls->code = code;
+    if (reason)
+        snprintf(s->tls->reason, sizeof s->tls->reason, "%s", reason);
+    s->in_error = error;
+    s->out_error = s->out_error ? s->out_error : error;
+    watch_stop(s->rt->reactor, &s->in);
+}
+
+/* Ends TLS before the socket goes. What broke it is not what the socket is like. */
+static void end_tls(struct stream *s)
+{
+    struct tls *t = s->tls;
+    if (!s->shut && !s->out_error)
+        t->part->end(t);
+    if (t->ended)
+        s->ended = false;
+    if (t->error && s->in_error == t->error)
+        s->in_error = 0;
+    if (t->error && s->out_error == t->error)
+        s->out_error = 0;
+    s->tls = NULL;
+    t->part->free(t);
+}
+
 ssize_t stream_send(struct stream *s, const char *p, size_t n)
 {
     size_t done = 0;
     if (s->out_error)
         return -s->out_error;
+    if (s->tls)
+        return encrypt(s, p, n);
     if (buffer_length(&s->output) == 0) {
         ssize_t sent = push_out(s->fd, s->kind, s->standard, p, n);
         if (sent < 0) {
@@ -390,6 +503,8 @@ int stream_shutdown(struct stream *s)
         return 0;
     if (s->kind != STREAM_SOCKET)
         return -ENOTSOCK;
+    if (s->tls)
+        s->tls->part->end(s->tls);
     s->shut = true;
     return end_output(s);
 }
@@ -549,6 +664,8 @@ void stream_close(struct stream *s)
     if (!rt || s->closed)
         return;
     s->closed = true;
+    if (s->tls)
+        end_tls(s);
     watch_stop(rt->reactor, &s->in);
     watch_stop(rt->reactor, &s->out);
     list_remove(&s->all);

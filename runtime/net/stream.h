@@ -51,7 +51,9 @@ struct stream {
     size_t scanned; /* input that is known not to hold what is looked for */
     int in_error;   /* the errno that broke a direction, 0: none */
     int out_error;
-    uint8_t kind;  /* enum stream_kind */
+    struct tls *tls; /* between the buffers and the socket (net/tls.h); NULL: none */
+    uint8_t kind;    /* enum stream_kind */
+    bool accepted;   /* from a listener */
     bool standard; /* of the program's own three: output is never kept, and SIGPIPE not held */
     bool hot;      /* the kernel may have input */
     bool ended;    /* the peer's end of stream has been read */
@@ -91,6 +93,13 @@ void stream_want_room(struct stream *s);
 /* Hands bytes to the kernel, and keeps of the rest what fits under the high-water mark.
 ** How many were taken, or what broke it. */
 ssize_t stream_send(struct stream *s, const char *p, size_t n);
+
+/* Puts TLS that has just begun between the stream, which holds no input, and its socket, and
+** takes it over. A client's handshake begins. */
+void stream_encrypt(struct stream *s, struct tls *t);
+
+/* Breaks both directions for a reason that is not the socket's. */
+void stream_break(struct stream *s, int error, const char *code, const char *reason);
 
 /* Ends our direction when all is out, also what writes that wait have not handed over yet.
 ** 0 or -errno. */
