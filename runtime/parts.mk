@@ -45,6 +45,9 @@ uninstall: uninstall-parts
 uninstall-parts:
 	rm -f $(PARTS:%=$(D)/lib/neap/%.so) $(PARTS:%=$(D)/lib/libneap-%.a)
 
+# a client of the specs
+build/static/support/tls_peer: LIBS += $(libs_tls)
+
 .PHONY: parts install-parts uninstall-parts
 .DEFAULT_GOAL = all
 

@@ -1,0 +1,98 @@
+/* tls_peer MODE PORT [N]: clients of TLS that neap itself cannot play, on loopback. None of
+** them verifies the server.
+**
+**   updates PORT N   asks N times for new keys and reads nothing until it has sent "done\n";
+**                    prints the answer, a line
+**   deaf PORT N      the same, but never reads; prints how many requests went out, and stays
+**                    until it is killed
+**   empty PORT N     sends N handshake records without content; prints what it is told
+**
+** It ends by itself after a minute. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void fail(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static int dial(int port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)port)};
+    int small = 4096, fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0)
+        fail("tls_peer: socket");
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) != 0)
+        fail("tls_peer: connect");
+    return fd;
+}
+
+/* How many requests for new keys went out. */
+static int ask_for_keys(SSL *ssl, int n)
+{
+    int done = 0;
+    while (done < n && SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1 &&
+           SSL_do_handshake(ssl) == 1)
+        done++;
+    return done;
+}
+
+static int updates(SSL *ssl, int n)
+{
+    char line[64];
+    if (ask_for_keys(ssl, n) != n || SSL_write(ssl, "done\n", 5) != 5)
+        return 1;
+    int got = SSL_read(ssl, line, sizeof line);
+    if (got <= 0)
+        return 1;
+    fwrite(line, 1, (size_t)got, stdout);
+    return 0;
+}
+
+static int deaf(SSL *ssl, int n)
+{
+    int done = ask_for_keys(ssl, n);
+    SSL_write(ssl, "done\n", 5);
+    printf("%d\n", done);
+    fflush(stdout);
+    return pause();
+}
+
+static int empty(int fd, int n)
+{
+    static const char record[] = {0x16, 3, 1, 0, 0};
+    char answer[64];
+    for (int i = 0; i < n; i++)
+        if (send(fd, record, sizeof record, MSG_NOSIGNAL) < 0)
+            break;
+    printf("%zd\n", recv(fd, answer, sizeof answer, 0));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4)
+        return 2;
+    int n = atoi(argv[3]), fd = dial(atoi(argv[2]));
+    alarm(60);
+    signal(SIGPIPE, SIG_IGN);
+    if (strcmp(argv[1], "empty") == 0)
+        return empty(fd, n);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = ctx ? SSL_new(ctx) : NULL;
+    if (!ssl || SSL_set_fd(ssl, fd) != 1 || SSL_connect(ssl) != 1)
+        return 1;
+    return strcmp(argv[1], "updates") == 0 ? updates(ssl, n) : deaf(ssl, n);
+}

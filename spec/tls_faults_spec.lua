@@ -1,0 +1,292 @@
+-- TLS under fire: peers that stall, dribble, flood or vanish, and operations that are cut.
+
+local authority = require "spec.support.authority"
+local child = require "spec.support.child"
+local net = require "neap.net"
+
+local ca, good
+
+local function listen(options)
+    options = options or {}
+    options.cert, options.key = good.cert, good.key
+    return neap.must(net.listen("127.0.0.1", 0, { tls = options }))
+end
+
+local function dial(port, options)
+    options = options or {}
+    options.ca = ca.cert
+    return net.connect("localhost", port, { tls = options })
+end
+
+-- Both ends, with the handshake done: the client's, the server's.
+local function pair()
+    local listener <close> = listen()
+    local dialling = spawn(function() return neap.must(dial(listener.port)) end)
+    local server = neap.must(listener:accept())
+    neap.must(server:tls())
+    return select(2, dialling:join()), server
+end
+
+-- Plain proxy to the port: change(data, "up" or "down", send) passes on what goes through it.
+-- Its port; a function that ends it.
+local function proxy(port, change)
+    local listener = neap.must(net.listen("127.0.0.1", 0))
+    local a, b
+    local running = spawn(function()
+        a = neap.must(listener:accept())
+        b = neap.must(net.connect("127.0.0.1", port))
+        local function copy(from, to, way)
+            local function send(text) return to:write(text) end
+            for data in function() return from:read_some() end do change(data, way, send) end
+            to:shutdown()
+        end
+        local back = spawn(copy, b, a, "down")
+        copy(a, b, "up")
+        back:join()
+    end)
+    return listener.port, function()
+        listener:close()
+        if a then a:close() end
+        if b then b:close() end
+        running:join()
+    end
+end
+
+local function echo(stream)
+    for data in function() return stream:read_some() end do
+        if not stream:write(data) then return end
+    end
+end
+
+describe("tls withstands", function()
+    setup(function()
+        ca = authority.new()
+        good = ca:issue()
+        child.make("build/static/support/tls_peer")
+    end)
+
+    teardown(function() ca:remove() end)
+
+    it("a network that hands over a byte at a time", function()
+        local listener <close> = listen()
+        listener:start(echo)
+        local port, done = proxy(listener.port, function(data, _, send)
+            for i = 1, #data do
+                send(data:sub(i, i))
+                if i % 50 == 0 then schedule() end
+            end
+        end)
+        local client = neap.must(dial(port))
+        client:write(("x"):rep(3000), "\n")
+        assert.equal(("x"):rep(3000), client:read())
+        client:close()
+        done()
+    end)
+
+    it("a network that stalls anywhere in the handshake", function()
+        local told = channel(100)
+        local listener <close> = listen { handshake_timeout = 0.03 }
+        listener:start(function(stream) told:send(select(2, stream:tls())) end)
+        for way, last in pairs { up = 300, down = 600 } do
+            for at = 0, last, 60 do
+                local left = at
+                local port, done = proxy(listener.port, function(data, direction, send)
+                    if direction ~= way then return send(data) end
+                    send(data:sub(1, left))
+                    left = math.max(left - #data, 0)
+                end)
+                local client, err, code = dial(port, { handshake_timeout = 0.03 })
+                if client then client:close() end
+                if way == "down" then assert.is_nil(client) end
+                done()
+                if not client then
+                    assert.is_truthy(({ ETIMEDOUT = true, EPROTO = true })[code], err)
+                    assert.match("^tls: ", err == "truncated" and "tls: " or err)
+                end
+                assert.is_string((told:receive()))
+            end
+        end
+    end)
+
+    it("a byte that is changed anywhere: never wrong text", function()
+        local listener <close> = listen()
+        listener:start(echo)
+        for at = 50, 4000, 397 do
+            local seen = 0
+            local port, done = proxy(listener.port, function(data, way, send)
+                if way == "down" and seen < at and at <= seen + #data then
+                    local i = at - seen
+                    data = data:sub(1, i - 1) .. string.char(data:byte(i) ~ 1) .. data:sub(i + 1)
+                end
+                if way == "down" then seen = seen + #data end
+                send(data)
+            end)
+            local client, err, code = dial(port)
+            if client then
+                client:write(("y"):rep(5000))
+                local data
+                data, err, code = client:read(5000)
+                assert.is_nil(data)
+                client:close()
+            end
+            assert.is_string(err)
+            assert.is_truthy(({ EPROTO = true, ECERT = true })[code], err)
+            done()
+        end
+    end)
+
+    it("a client that asks for new keys again and again", function()
+        local listener <close> = listen()
+        listener:start(function(stream) stream:write(stream:read(), "\n") end)
+        local peer = child.start { "build/static/support/tls_peer", "updates", listener.port,
+            "1000" }
+        assert.same({ 0, "done\n", "" }, { peer:wait() })
+    end)
+
+    it("one that does, and does not read the answers: they are bounded", function()
+        local listener <close> = listen()
+        local told = channel()
+        listener:start(function(stream)
+            local line = stream:read()
+            told:send(line, select(3, stream:write("x")))
+        end)
+        local peer = child.start { "build/static/support/tls_peer", "deaf", listener.port,
+            "200000" }
+        assert.equal("200000", peer:printed())
+        assert.same({ "done", "ENOBUFS" }, { told:receive() })
+        peer:kill()
+    end)
+
+    it("records without content", function()
+        local listener <close> = listen()
+        local told = channel()
+        listener:start(function(stream) told:send(select(2, stream:read())) end)
+        local peer = child.start { "build/static/support/tls_peer", "empty", listener.port,
+            "100000" }
+        assert.match("^tls: ", told:receive())
+        peer:wait()
+    end)
+
+    it("a reset", function()
+        local listener <close> = listen()
+        listener:start(function(stream) stream:tls() sleep(0.02) end)
+        local port, done = proxy(listener.port, function(data, _, send) send(data) end)
+        local client = neap.must(dial(port))
+        done()
+        local data, _, code = client:read()
+        assert.is_nil(data)
+        assert.is_truthy(({ EPROTO = true, ECONNRESET = true })[code])
+        client:close()
+    end)
+
+    describe("being cut:", function()
+        local function silent(body)
+            local listener <close> = neap.must(net.listen("127.0.0.1", 0))
+            body(listener.port)
+        end
+
+        -- waits(client, server): what waits; both ends are given.
+        local operations = {
+            read = function(client) return client:read() end,
+            read_all = function(client) return client:read("a") end,
+            write = function(client)
+                for _ = 1, 64 do
+                    local ok, err, code = client:write(("."):rep(1 << 20))
+                    if not ok then return ok, err, code end
+                end
+            end,
+            flush = function(client)
+                client:write(("."):rep(50000))
+                repeat
+                    local ok, err, code = client:flush()
+                    if not ok then return ok, err, code end
+                until not client:write(("."):rep(60000))
+            end,
+        }
+
+        for name, operation in pairs(operations) do
+            it("a " .. name .. " by a kill, a timeout, a close", function()
+                for _ = 1, 5 do
+                    for _, how in ipairs { "kill", "timeout", "close" } do
+                        local client, server = pair()
+                        if how == "timeout" then client:settimeout(0.01) end
+                        local waiting = spawn(operation, client)
+                        schedule()
+                        if how ~= "timeout" then sleep(0.002) end
+                        if how == "kill" then waiting:kill() end
+                        if how == "close" then client:close() end
+                        local ended = table.pack(waiting:join())
+                        if how == "timeout" then
+                            assert.same({ true, nil, "timeout", "ETIMEDOUT", n = 4 }, ended)
+                        elseif how == "close" then
+                            assert.same({ true, nil, "closed", "ECLOSED", n = 4 }, ended)
+                        end
+                        client:close()
+                        server:close()
+                    end
+                end
+            end)
+        end
+
+        it("a client's handshake", function()
+            silent(function(port)
+                for _ = 1, 20 do
+                    local dialling = spawn(dial, port)
+                    sleep(0.001)
+                    dialling:kill()
+                    dialling:join()
+                end
+            end)
+        end)
+
+        it("a server's handshake, which others wait for", function()
+            for _ = 1, 10 do
+                for _, how in ipairs { "kill", "timeout", "close" } do
+                    local listener <close> = listen { handshake_timeout = 0.05 }
+                    local client = neap.must(net.connect("127.0.0.1", listener.port))
+                    local server = neap.must(listener:accept())
+                    if how == "timeout" then server:settimeout(0.005) end
+                    local reading = spawn(function() return server:read() end)
+                    local writing = spawn(function() return server:write("x") end)
+                    sleep(0.001)
+                    if how == "kill" then reading:kill() end
+                    if how == "close" then server:close() end
+                    local expected = ({ kill = "tls: handshake timed out", timeout = "timeout",
+                        close = "closed" })[how]
+                    assert.equal(expected, (select(3, writing:join())))
+                    if how ~= "kill" then
+                        assert.equal(expected, (select(3, reading:join())))
+                    end
+                    client:close()
+                    server:close()
+                end
+            end
+        end)
+    end)
+
+    it("two tasklets that read and write one stream", function()
+        local client, server = pair()
+        local writers = {}
+        for i = 1, 4 do
+            writers[i] = spawn(function()
+                for _ = 1, 20 do client:write((tostring(i)):rep(30000), "\n") end
+            end)
+        end
+        spawn(function()
+            for _, writer in ipairs(writers) do writer:join() end
+            client:close()
+        end)
+        local lines, readers = 0, {}
+        for i = 1, 2 do
+            readers[i] = spawn(function()
+                for line in server:lines() do
+                    assert.equal(line:sub(1, 1):rep(30000), line)
+                    lines = lines + 1
+                end
+            end)
+        end
+        for _, reader in ipairs(readers) do neap.must(reader:join()) end
+        assert.equal(80, lines)
+        server:close()
+    end)
+end)
