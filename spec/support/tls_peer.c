@@ -1,11 +1,11 @@
-/* tls_peer MODE PORT [N]: clients of TLS that neap itself cannot play, on loopback. None of
-** them verifies the server.
+/* tls_peer MODE PLACE N: clients of TLS that neap itself cannot play. PLACE: a port on
+** loopback, or the path of a unix socket. None of them verifies the server.
 **
-**   updates PORT N   asks N times for new keys and reads nothing until it has sent "done\n";
+**   updates PLACE N  asks N times for new keys and reads nothing until it has sent "done\n";
 **                    prints the answer, a line
-**   deaf PORT N      the same, but never reads; prints how many requests went out, and stays
+**   deaf PLACE N     the same, but never reads; prints how many requests went out, and stays
 **                    until it is killed
-**   empty PORT N     sends N handshake records without content; prints what it is told
+**   empty PLACE N    sends N handshake records without content; prints what it is told
 **
 ** It ends by itself after a minute. */
 #include <arpa/inet.h>
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void fail(const char *what)
@@ -25,16 +26,18 @@ static void fail(const char *what)
     exit(1);
 }
 
-static int dial(int port)
+static int dial(const char *place)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET,
+    struct sockaddr_in in = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons((uint16_t)port)};
-    int small = 4096, fd = socket(AF_INET, SOCK_STREAM, 0);
+                             .sin_port = htons((uint16_t)atoi(place))};
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int is_path = *place == '/', fd = socket(is_path ? AF_UNIX : AF_INET, SOCK_STREAM, 0);
     if (fd < 0)
         fail("tls_peer: socket");
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    if (connect(fd, (struct sockaddr *)&at, sizeof at) != 0)
+    strncpy(un.sun_path, place, sizeof un.sun_path - 1);
+    if (connect(fd, is_path ? (struct sockaddr *)&un : (struct sockaddr *)&in,
+                is_path ? sizeof un : sizeof in) != 0)
         fail("tls_peer: connect");
     return fd;
 }
@@ -85,7 +88,7 @@ int main(int argc, char **argv)
 {
     if (argc < 4)
         return 2;
-    int n = atoi(argv[3]), fd = dial(atoi(argv[2]));
+    int n = atoi(argv[3]), fd = dial(argv[2]);
     alarm(60);
     signal(SIGPIPE, SIG_IGN);
     if (strcmp(argv[1], "empty") == 0)
