@@ -28,6 +28,25 @@ local function check_factory(factory, arg)
     end
 end
 
+local function serve(stream, factory, peer)
+    local ok, protocol = inside.call(build, factory, peer)
+    if not ok then inside.report(protocol) end
+    if ok and protocol then
+        inside.transport(stream, protocol)
+    else
+        stream:close()
+    end
+end
+
+---A client of a TLS listener: nobody else waits for its handshake.
+local function serve_secret(stream, factory, peer)
+    if stream:tls() then
+        serve(stream, factory, peer)
+    else
+        stream:close()
+    end
+end
+
 ---Accepts until the listener is closed. An error of the factory ends that connection alone.
 local function accept(listener, factory)
     local n = 0
@@ -37,12 +56,10 @@ local function accept(listener, factory)
             if code == "ECLOSED" then return end
             error(peer, 0)
         end
-        local ok, protocol = inside.call(build, factory, peer)
-        if not ok then inside.report(protocol) end
-        if ok and protocol then
-            inside.transport(stream, protocol)
+        if inside.must_shake(stream) then
+            neap.spawn(serve_secret, stream, factory, peer)
         else
-            stream:close()
+            serve(stream, factory, peer)
         end
         n = n + 1
         if n % 64 == 0 then neap.schedule() end

@@ -28,6 +28,14 @@ function M.relay(a, b, opts)
         return n
     end
     inside.check_wait()
+    for _, stream in ipairs { a, b } do
+        local _, err, code = stream:tls() -- a handshake that is left to do
+        if err then
+            a:close()
+            b:close()
+            return nil, err, code
+        end
+    end
     local back <close> = setmetatable({ tasklet = neap.spawn(copy, 1, b, a) }, {
         __close = function(self)
             a:close()

@@ -208,6 +208,7 @@ int bind_open_inside(lua_State *L)
         {"transport", net_new_transport},
         {"relay", net_new_relay},
         {"copy", net_copy},
+        {"must_shake", net_inside_must_shake},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

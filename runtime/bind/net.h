@@ -71,6 +71,7 @@ void net_push_servers_option(lua_State *L, int i);
 bool net_must_shake(const struct stream *s);
 int net_shake_first(lua_State *L, lua_CFunction op, bool raises);
 int net_starttls(lua_State *L);
+int net_inside_must_shake(lua_State *L);
 int net_tls_state(lua_State *L);
 int net_set_tls(lua_State *L);
 

@@ -64,7 +64,7 @@ static bool can_splice(struct way *w, const struct stream *from, const struct st
 {
     if (w->spliced)
         return true;
-    if (from->kind != STREAM_SOCKET || to->kind != STREAM_SOCKET ||
+    if (from->kind != STREAM_SOCKET || to->kind != STREAM_SOCKET || from->tls || to->tls ||
         pipe2(w->pipe, O_NONBLOCK | O_CLOEXEC) < 0)
         return false;
     fcntl(w->pipe[1], F_SETPIPE_SZ, PIPE_SIZE); /* as it is, if that is too much */
@@ -215,7 +215,8 @@ static int go_on_copying(lua_State *L)
         case STEP_WAIT_OUT:
             return wait_for_room(L, to);
         case STEP_FAILED:
-            return net_push_error(L, "relay", error ? error : to->out_error);
+            error = error ? error : to->out_error;
+            return net_push_failure(L, from->in_error == error ? from : to, "relay", error);
         case STEP_END:
             stream_shutdown(to);
             lua_pushinteger(L, w->total);

@@ -151,6 +151,13 @@ bool net_must_shake(const struct stream *s)
     return s->tls && !s->tls->ready && !s->closed && !s->in_error && !s->out_error;
 }
 
+/* must_shake(stream) */
+int net_inside_must_shake(lua_State *L)
+{
+    lua_pushboolean(L, net_must_shake(object_check(L, 1, OBJECT_STREAM)));
+    return 1;
+}
+
 static void push_deadline(lua_State *L, const struct stream *s)
 {
     lua_pushnumber(L, s->timeout < HUGE_VAL ? runtime_now(s->rt) + s->timeout : HUGE_VAL);

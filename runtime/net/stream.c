@@ -82,7 +82,11 @@ static const struct wait_class turn_class = {.what = "turn at a stream", .outsid
 /* The end of our direction has been asked for: it comes when there is nothing to send. */
 static int end_output(struct stream *s)
 {
-    if (!s->shut || s->closed || s->writing.owner || buffer_length(&s->output) > 0)
+    if (!s->shut || s->closed || s->writing.owner)
+        return 0;
+    if (s->tls)
+        s->tls->part->end(s->tls);
+    if (buffer_length(&s->output) > 0)
         return 0;
     return shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
 }
@@ -421,7 +425,7 @@ static void emit(void *owner, const char *p, size_t n)
 static ssize_t encrypt(struct stream *s, const char *p, size_t n)
 {
     size_t done = 0;
-    while (done < n && buffer_length(&s->output) < STREAM_HIGH_WATER) {
+    while (s->tls->ready && done < n && buffer_length(&s->output) < STREAM_HIGH_WATER) {
         size_t taken = s->tls->part->seal(s->tls, p + done, n - done);
         if (s->tls->error)
             stream_break(s, s->tls->error, s->tls->code, NULL);
@@ -456,7 +460,7 @@ void stream_break(struct stream *s, int error, const char *code, const char *rea
 static void end_tls(struct stream *s)
 {
     struct tls *t = s->tls;
-    if (!s->shut && !s->out_error)
+    if (!s->out_error)
         t->part->end(t);
     if (t->ended)
         s->ended = false;
@@ -503,8 +507,6 @@ int stream_shutdown(struct stream *s)
         return 0;
     if (s->kind != STREAM_SOCKET)
         return -ENOTSOCK;
-    if (s->tls)
-        s->tls->part->end(s->tls);
     s->shut = true;
     return end_output(s);
 }

@@ -750,9 +750,10 @@ static size_t seal(struct tls *t, const char *p, size_t n)
 
 static void end(struct tls *t)
 {
+    SSL *ssl = ((struct connection *)t)->ssl;
     ERR_clear_error();
-    if (t->ready && !t->error)
-        SSL_shutdown(((struct connection *)t)->ssl);
+    if (t->ready && !t->error && !(SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN))
+        SSL_shutdown(ssl);
     ERR_clear_error();
 }
 

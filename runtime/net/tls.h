@@ -47,7 +47,7 @@ struct part_tls {
     /* Encrypts and emits some of the n > 0 bytes at p; how many, 0 if that broke it. */
     size_t (*seal)(struct tls *t, const char *p, size_t n);
 
-    /* Emits the end of our direction. */
+    /* Emits the end of our direction, once. */
     void (*end)(struct tls *t);
     void (*free)(struct tls *t);
 
