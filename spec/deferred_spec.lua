@@ -280,6 +280,13 @@ describe("a deferred", function()
         assert.equal(100000, d:wait())
     end)
 
+    it("5,000 pairs that pass the result on", function()
+        local d = deferred()
+        for _ = 1, 5000 do d:add_callbacks(nil, error) end
+        d:callback("v")
+        assert.equal("v", d:wait())
+    end)
+
     it("does not keep what has run", function()
         local d, weak = deferred(), setmetatable({}, { __mode = "k" })
         for _ = 1, 10 do
