@@ -107,6 +107,8 @@ describe("an exchange", function()
         assert.is_false(pcall(x.receive, x))
         assert.is_false(pcall(x.pick, x, {}))
         assert.is_false(pcall(x.pick, x, { { "op", 1 } }))
+        assert.is_false(pcall(x.pick, x, { { "op", 1, print }, { after = 0 / 0, print } }))
+        assert.is_false(pcall(x.pick, x, { { "op", 1, print }, { after = "soon", print } }))
         local d = y:request "op"
         local token = y:receive "op"
         assert.truthy(record.error_of(x.reply, x, token):find("^missingRequest"))

@@ -275,8 +275,12 @@ local function deadline(branches)
         if not callable(branch[branch.after and 1 or 3]) then
             error("a branch of a pick needs a function", 3)
         end
-        if branch.after and branch.after < (nearest or math.huge) then
-            nearest, on_time = branch.after, branch[1]
+        local after = branch.after
+        if after and (type(after) ~= "number" or after ~= after) then
+            error("a pick's `after` is a number of seconds", 3)
+        end
+        if after and after < (nearest or math.huge) then
+            nearest, on_time = after, branch[1]
         end
     end
     return nearest, on_time
