@@ -2,9 +2,13 @@
 ** scripts do not. */
 #include "bind/bind.h"
 #include "bind/net.h"
+#include "bind/lua_modules.h"
 #include "core/deferred.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
+#include "core/timer.h"
+
+#include <string.h>
 
 /* spawn(watcher, f, ...): a new tasklet whose end the watcher is told; it counts as spawned by
 ** the caller of the Lua function that calls this */
@@ -110,6 +114,40 @@ static int title(lua_State *L)
     return 1;
 }
 
+/* sleeps(t): the seconds that a sleeping one has left, on the clock it sleeps by; else nil */
+static int sleeps(lua_State *L)
+{
+    struct tasklet *t = object_check(L, 1, OBJECT_TASKLET);
+    const struct clock *c = NULL;
+    if (t->state == TASKLET_BLOCKED && !t->on && heap_holds(&t->timer))
+        c = timer_clock(runtime_of(L), &t->timer);
+    if (!c)
+        return 0;
+    double left = heap_key(&c->timers, &t->timer) - clock_read(c);
+    lua_pushnumber(L, left > 0 ? left : 0);
+    return 1;
+}
+
+/* last_id(): the id of the newest tasklet */
+static int last_id(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)runtime_of(L)->next_id);
+    return 1;
+}
+
+/* source(name): the text of a module that is built in, or nil */
+static int source(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    for (const struct lua_module *m = lua_modules; m->name; m++) {
+        if (strcmp(m->name, name) == 0) {
+            lua_pushlstring(L, m->source, m->size);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* callable(v): whether it can be called */
 static int callable(lua_State *L)
 {
@@ -200,6 +238,9 @@ int bind_open_inside(lua_State *L)
         {"recall", recall},
         {"callable", callable},
         {"is_tasklet", is_tasklet},
+        {"sleeps", sleeps},
+        {"last_id", last_id},
+        {"source", source},
         {"new_failure", new_failure},
         {"call", call},
         {"asked", asked},

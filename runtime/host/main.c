@@ -1,5 +1,6 @@
 /* The neap program: `lua`'s options around a runtime, through neap.h alone. */
 #include "host/signals.h"
+#include "host/terminal.h"
 #include "host/trace_file.h"
 #include "lauxlib.h"
 #include "lualib.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: neap [options] [script [args]]\n"
@@ -36,6 +38,7 @@ struct program {
     int script; /* index of the script in argv; argc: none */
     const char *trace_path;
     bool no_env, interactive, version, has_code;
+    bool alone; /* interactive, for there is nothing else to do */
     neap *N;
     neap_task main;
     bool failed, main_failed;
@@ -137,7 +140,7 @@ static int parse(struct program *p)
             if (option[2])
                 return bad_option(option);
             p->no_env |= option[1] == 'E';
-            p->version |= option[1] == 'v';
+            p->version |= option[1] == 'v' || option[1] == 'i';
             p->interactive |= option[1] == 'i';
             break;
         case 'e':
@@ -151,10 +154,9 @@ static int parse(struct program *p)
         }
     }
     p->script = i;
-    if (!p->interactive)
-        return 0;
-    fprintf(stderr, "neap: -i: this version has no prompt yet\n");
-    return -1;
+    if (i >= p->argc && !p->has_code && !p->version && isatty(STDIN_FILENO))
+        p->interactive = p->version = p->alone = true;
+    return 0;
 }
 
 /* The global `arg`: the script at 0, what is before it at negative indices. */
@@ -238,8 +240,26 @@ static int push_script(lua_State *L, const struct program *p)
     return n;
 }
 
-/* Runs LUA_INIT (step 0), the options in their order, the script (the last step). It
-** calls them one by one, each from the continuation of the one before. */
+/* Pushes the prompt and its argument, the terminal. */
+static int push_prompt(lua_State *L, const struct program *p)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.repl");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "main");
+    lua_remove(L, -2);
+    terminal_push(L, p->N);
+    return 1;
+}
+
+/* Whether there is a script to run, if only on standard input. */
+static bool has_script(const struct program *p)
+{
+    return p->script < p->argc || !(p->has_code || p->version);
+}
+
+/* Runs LUA_INIT (step 0), the options in their order, the script, the prompt (the last
+** step). It calls them one by one, each from the continuation of the one before. */
 static int steps(lua_State *L, int status, lua_KContext step)
 {
     struct program *p = lua_touserdata(L, STEP_PROGRAM);
@@ -250,15 +270,16 @@ static int steps(lua_State *L, int status, lua_KContext step)
             lua_setglobal(L, lua_tostring(L, STEP_GLOBAL)); /* to the one result */
         lua_settop(L, STEP_PROGRAM);
         lua_settop(L, STEP_GLOBAL);
-        if (i > p->script ||
-            (i == p->script && p->script >= p->argc && (p->has_code || p->version)))
+        if (i > p->script + p->interactive)
             return 0;
         if (i == 0)
             nargs = p->no_env || !push_init(L) ? -1 : 0;
         else if (i < p->script)
             nargs = push_option(L, p, &i);
+        else if (i == p->script)
+            nargs = has_script(p) ? push_script(L, p) : -1;
         else
-            nargs = push_script(L, p);
+            nargs = push_prompt(L, p);
         step = i + 1;
         if (nargs >= 0)
             lua_callk(L, nargs, 1, step, steps);
@@ -393,6 +414,14 @@ static void reserve_standard(void)
             (void)!open("/dev/null", O_RDWR);
 }
 
+static void print_version(const struct program *p)
+{
+    printf("neap %u.%u.%u  %s\n", NEAP_VERSION >> 16, NEAP_VERSION >> 8 & 255,
+           NEAP_VERSION & 255, LUA_COPYRIGHT);
+    if (p->alone)
+        puts("Inputs may wait: sleep(1). :help lists the commands, Ctrl-D ends.");
+}
+
 int main(int argc, char **argv)
 {
     struct program p = {.argc = argc, .argv = argv};
@@ -400,12 +429,10 @@ int main(int argc, char **argv)
     int r = parse(&p);
     if (r != 0)
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-    if (p.version) {
-        printf("neap %u.%u.%u  %s\n", NEAP_VERSION >> 16, NEAP_VERSION >> 8 & 255,
-               NEAP_VERSION & 255, LUA_COPYRIGHT);
-        if (p.script >= argc && !p.has_code)
-            return EXIT_SUCCESS;
-    }
+    if (p.version)
+        print_version(&p);
+    if (p.version && p.script >= argc && !p.has_code && !p.interactive)
+        return EXIT_SUCCESS;
     reserve_standard();
     if (p.trace_path && !trace_file_open(p.trace_path))
         return EXIT_FAILURE;

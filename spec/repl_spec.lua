@@ -1,0 +1,184 @@
+-- The prompt, from outside: on a pipe and on terminals of its own.
+
+local child = require "spec.support.child"
+
+child.make("build/static/support/pty")
+
+local function same(want, ...) assert.same(want, { ... }) end
+
+-- The same, of the first results only.
+local function begins(want, ...) assert.same(want, { table.unpack({ ... }, 1, #want) }) end
+
+-- The prompt with these lines on a pipe: status, standard output without the version line,
+-- standard error.
+local function piped(input, ...)
+    local list = { ... }
+    list[#list + 1] = "-i"
+    local status, out, err = child.run(list, input)
+    return status, (out:gsub("^neap [^\n]*\n", "")), err
+end
+
+-- What a line prints, without prompts.
+local function gives(want, line)
+    local status, out, err = piped(line .. "\n")
+    same({ 0, "> " .. want .. "\n> \n", "" }, status, out, err)
+end
+
+-- A prompt on a terminal of its own: what is typed when that has appeared; the status and all
+-- that was shown.
+local function terminal(dialog, options)
+    options = options or {}
+    local list = { "env", "-u", "NO_COLOR", "TERM=" .. (options.term or "dumb") }
+    for _, setting in ipairs(options.env or {}) do list[#list + 1] = setting end
+    list[#list + 1] = "build/static/support/pty"
+    for i, word in ipairs(dialog) do
+        list[#list + 1] = i % 2 == 1 and word:gsub("\n", "\r\n") or word
+    end
+    list[#list + 1] = "--"
+    list[#list + 1] = child.neap
+    for _, word in ipairs(options) do list[#list + 1] = word end
+    local status, out = child.start(list):wait()
+    return status, (out:gsub("\r", ""))
+end
+
+local function shows(want, dialog, options)
+    local status, out = terminal(dialog, options)
+    assert.equal(0, status, out)
+    assert.is_truthy(out:find(want, 1, true), out)
+    return out
+end
+
+local DONE = "\4"
+
+describe("the prompt on a pipe", function()
+    it("prints what an expression gives, and nothing for a statement", function()
+        gives("2", "1 + 1")
+        gives("2", "=1 + 1")
+        gives('1\tnil\t"a"', "1, nil, 'a'")
+        gives("nil", "nil")
+        same({ 0, "> > > \n", "" }, piped "x = 1\nlocal y\n")
+    end)
+
+    it("reads on until an input is whole", function()
+        same({ 0, "> >> >> 1\n2\n> >> 3\n> \n", "" },
+            piped "for i = 1, 2 do\nprint(i)\nend\n1 +\n2\n")
+    end)
+
+    it("keeps the last value in _ and the last error in _err", function()
+        begins({ 0, "> 42\n> 43\n> > \"oops\"\n> \n" },
+            piped "42\n_ + 1\nerror('oops', 0)\n_err\n")
+    end)
+
+    it("prints tables with sorted keys, cycles, and limits", function()
+        gives('{ 1, 2, [10] = "x", a = { b = true }, ["end"] = 0.5 }',
+            "{ 1, 2, [10] = 'x', a = { b = true }, ['end'] = 0.5 }")
+        gives("{ me = <cycle> }", "(function() local t = {} t.me = t return t end)()")
+        gives("{ { { { {...} } } } }", "{{{{{{}}}}}}")
+        gives([["a\n\"\x00\xFFé"]], [["a\n\"\0\xFFé"]])
+        local _, out = piped "t = {} for i = 1, 1000 do t[i] = i end return t\n"
+        assert.is_truthy(out:find("... 900 more", 1, true), out)
+    end)
+
+    it("prints what tasklets, channels and deferreds do", function()
+        gives('<tasklet 2 "crawl" sleeping 100 s>',
+            "(function() local t = spawn(sleep, 100) t.name = 'crawl' schedule() return t end)()")
+        gives("<channel 1 of 3 buffered>",
+            "(function() local c = channel(3) c:send(1) return c end)()")
+        gives("<channel rendezvous, closed>",
+            "(function() local c = channel() c:close() return c end)()")
+        gives("<deferred not fired>", "deferred()")
+        gives("<deferred fired: 5>", "neap.succeed(5)")
+
+    end)
+
+    it("an error prints its traceback, without the prompt's own frames", function()
+        same({ 0, "> > 1\n> \n", "stdin:1: boo\nstack traceback:\n"
+            .. "\t[C]: in function 'error'\n\tstdin:1: in main chunk\n\t[C]: in ?\n" },
+            piped "error 'boo'\n1\n")
+        same({ 0, "> > \n", "stdin:1: unexpected symbol near '='\n" }, piped "x = = 1\n")
+        begins({ 0, "> > \n" }, piped "error {}\n")
+    end)
+
+    it("an input may wait, while others run", function()
+        same({ 0, '> > "late"\n> \n', "" },
+            piped("ch = channel() x = spawn(function() sleep(0.01) ch:send 'late' end)\n"
+                .. "ch:receive()\n"))
+    end)
+
+    it("an input that deadlocks gets the error", function()
+        local status, out, err = piped "channel():receive()\n7\n"
+        same({ 0, "> > 7\n> \n" }, status, out)
+        assert.is_truthy(err:find("^Deadlock: .*receive on a channel, at stdin:1\n"), err)
+        assert.is_nil(err:find("repl.lua", 1, true), err)
+    end)
+
+    it("io.read takes the next line", function()
+        same({ 0, "> hello\n> \n", "" }, piped "print(io.read())\nhello\n")
+    end)
+
+    it("ends with status 0, whatever is left", function()
+        same({ 0, "> > > \n", "" },
+            piped "x = spawn(function() while true do sleep(1) end end)\n\n")
+        same({ 0, "> > " , "" }, piped "x = spawn(sleep, 100)\n:quit\n3\n")
+        same({ 3, "> ", "" }, piped "os.exit(3)\n")
+    end)
+
+    it("comes after a script, unless that fails", function()
+        local path = child.file "x = 5 print(...)"
+        local status, out = child.run({ "-i", path, "a" }, "x + 1\n")
+        os.remove(path)
+        same({ 0, "a\n> 6\n> \n" }, status, (out:gsub("^neap [^\n]*\n", "")))
+        same({ 0, "> 8\n> \n", "" }, piped("x\n", "-e", "x = 8"))
+        begins({ 1, "" }, piped("x\n", "-e", "error 'no'"))
+    end)
+
+    it("heeds _PROMPT and _PROMPT2, as lua does", function()
+        same({ 0, "> # $ # \n", "" }, piped "_PROMPT, _PROMPT2 = '# ', '$ '\ndo\nend\n")
+    end)
+
+    it("has commands", function()
+        local _, out = piped("spawn(sleep, 100).name = 'bg' sleep(0)\n"
+            .. ":tasks\n:trace bg\n:kill bg\n:tasks\n")
+        assert.is_truthy(out:find("ID +NAME +STATE +AGE +WAITS ON\n1 +main +running"), out)
+        local _, listed = out:gsub("2 +bg +waits +%d%.%d s +sleeping 100 s\n", "")
+        assert.equal(1, listed, out)
+        assert.is_truthy(out:find("spawned at stdin:1", 1, true), out)
+        _, out = piped ":time 5\n"
+        assert.is_truthy(out:find("^> 5\n%d%.%d+ s, of them %d%.%d+ s of CPU\n> \n$"), out)
+    end)
+
+    it("says what it does not know", function()
+        same({ 0, "> no such command; :help lists them\n> \n", "" }, piped ":nonsense\n")
+        same({ 0, "> > \n", "no tasklet 99\n" }, piped ":kill 99\n")
+        gives("nothing is known of nonsense", ":help nonsense")
+    end)
+
+    it("helps, from the annotations", function()
+        local _, out = piped ":help neap.map\n"
+        assert.is_truthy(out:find("The first error ends the others and is raised.", 1, true), out)
+        assert.is_nil(out:find("@param", 1, true))
+    end)
+end)
+
+describe("the prompt on a terminal", function()
+    it("comes without a script, with a banner, and no escapes on a dumb one", function()
+        local out = shows("\n> 1 + 1\n2\n> ", { "> ", "1 + 1\n", "2\n", DONE })
+        assert.is_truthy(out:find("^neap %d+%.%d+%.%d+  Lua 5.4"), out)
+        assert.is_nil(out:find "\27")
+    end)
+
+    it("Ctrl-C ends the running input; its cleanup runs", function()
+        shows("closed\ninterrupted\n", { "> ",
+            "local c <close> = setmetatable({}, { __close = function() print 'closed' end })"
+                .. " print 'go' sleep(100)\n", "\ngo", "\3", "interrupted", DONE })
+    end)
+
+    it("Ctrl-C ends a computation", function()
+        shows("\n> 7\n", { "> ", "print 'go' while true do end\n", "\ngo", "\3",
+            "interrupted", "7\n", "\n7\n", DONE })
+    end)
+
+    it("Ctrl-C at the prompt gives a new one", function()
+        shows("> 8\n8\n", { "> ", "abc", "abc", "\3", "> ", "8\n", "8\n8\n", DONE })
+    end)
+end)
