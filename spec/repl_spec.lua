@@ -1,6 +1,7 @@
 -- The prompt, from outside: on a pipe and on terminals of its own.
 
 local child = require "spec.support.child"
+local screen = require "spec.support.screen"
 
 child.make("build/static/support/pty")
 
@@ -38,7 +39,7 @@ local function terminal(dialog, options)
     list[#list + 1] = child.neap
     for _, word in ipairs(options) do list[#list + 1] = word end
     local status, out = child.start(list):wait()
-    return status, (out:gsub("\r", ""))
+    return status, (out:gsub("\r", "")), out
 end
 
 local function shows(want, dialog, options)
@@ -180,5 +181,162 @@ describe("the prompt on a terminal", function()
 
     it("Ctrl-C at the prompt gives a new one", function()
         shows("> 8\n8\n", { "> ", "abc", "abc", "\3", "> ", "8\n", "8\n8\n", DONE })
+    end)
+end)
+
+-- ---- a terminal on which lines are edited ----
+
+local PROMPT = "\27[?2004h> "
+
+-- Status, what is shown at the end, the banner left out, and the bytes. options.columns: the
+-- terminal is as wide as that at the end.
+local function edited(dialog, options)
+    options = options or {}
+    local state = options.state or os.tmpname()
+    if not options.state then os.remove(state) end
+    options.term = "xterm"
+    options.env = { options.colour and "A=1" or "NO_COLOR=1", "XDG_STATE_HOME=" .. state }
+    local status, _, bytes = terminal(dialog, options)
+    if not options.state then os.execute("rm -rf " .. child.quote(state)) end
+    local shown = screen.show(bytes, options.columns)
+    return status, (shown:gsub("^.-Ctrl%-D ends%.\n", ""):gsub("\n$", "")), bytes
+end
+
+local function looks(want, dialog, options)
+    local status, shown = edited(dialog, options)
+    same({ 0, want }, status, shown)
+end
+
+-- The terminal's settings are the same before and after a prompt that ends with this status.
+local function settings(dialog, status)
+    local before, after = os.tmpname(), os.tmpname()
+    local script = ("stty -a >%s; trap : INT; %s; echo status $?; stty -a >%s"):format(
+        before, child.quote(child.neap), after)
+    local list = { "env", "TERM=xterm", "HOME=/nowhere/at/all", "build/static/support/pty" }
+    for _, word in ipairs(dialog) do list[#list + 1] = word end
+    for _, word in ipairs { "--", "sh", "-c", script } do list[#list + 1] = word end
+    local _, out = child.start(list):wait()
+    local was, is = io.open(before):read("a"), io.open(after):read("a")
+    os.remove(before)
+    os.remove(after)
+    assert.is_truthy(#was > 0)
+    assert.equal(was, is)
+    assert.is_truthy(out:find("status " .. status, 1, true), out)
+    assert.is_truthy(out:find "\27%[%?2004l[^\27]*$", out)
+end
+
+describe("the prompt with a line editor", function()
+    it("edits", function()
+        looks("> print(12)\n12\n>", {
+            PROMPT, "prnt(1)\27[D2\27[H\27[C\27[Ci\r", PROMPT, DONE })
+        looks("> 33\n33\n>", { PROMPT, "1\27[D3\27[C4\b\27[H\27[C\0043\r", PROMPT, DONE })
+    end)
+
+    it("finds earlier lines, also those of another time, in a file that is private", function()
+        local state = os.tmpname()
+        os.remove(state)
+        looks("> 1 + 1\n2\n> 1 + 1\n2\n>", { PROMPT, "1 + 1\r", PROMPT, "\27[A\r", PROMPT, DONE },
+            { state = state })
+        looks("> 1 + 12\n13\n>", { PROMPT, "\27[A2\r", PROMPT, DONE }, { state = state })
+        local _, mode = child.shell("stat -c %a " .. state .. "/neap/history")
+        assert.equal("600\n", mode)
+        local _, text = child.shell("cat " .. state .. "/neap/history; rm -rf " .. state)
+        assert.equal("1 + 1\n1 + 1\n1 + 12\n", text)
+    end)
+
+    it("does without a place for it", function()
+        looks("> 5\n5\n>", { PROMPT, "5\r", PROMPT, DONE }, { state = "/nowhere/at/all" })
+    end)
+
+    it("completes names, fields, methods and modules", function()
+        looks("> string.format('%d', 3)\n\"3\"\n>",
+            { PROMPT, "stri\t.form\t('%d', 3)\r", PROMPT, DONE })
+        looks("> x = channel(3)\n> x:try_send(1)\ntrue\n>",
+            { PROMPT, "x = chann\t(3)\r", PROMPT, "x:try_s\t(1)\r", PROMPT, DONE })
+        looks('> require "neap.pretty".object(print)\n"<function, built in>"\n>',
+            { PROMPT, 'require "neap.pre\t".object(print)\r', PROMPT, DONE })
+        looks("> coroutine.r\nresume   running\n> coroutine.resume\n>",
+            { PROMPT, "coroutine.r\t", "running", "es\t", "ume", "\3", PROMPT, DONE })
+    end)
+
+    it("what others print does not spoil the line", function()
+        looks('> x = spawn(function() sleep(0.2) print "one" print "two" end)\none\ntwo\n'
+            .. "> half a line\n>", { PROMPT,
+            'x = spawn(function() sleep(0.2) print "one" print "two" end)\r',
+            PROMPT, "half a line", "two\n> half a line", "\3", PROMPT, DONE })
+    end)
+
+    it("nor text without a newline, standard error, neap.stdout, or an error", function()
+        local status, shown = edited { PROMPT,
+            'x = spawn(function() sleep(0.1) io.write "a" sleep(0.1) io.stderr:write "b"'
+                .. ' sleep(0.1) neap.stdout:write "c\\n" sleep(0.1) error("d", 0) end)\r',
+            PROMPT, "1 +\27[D", "spawned at", " 1", "> 1  1+", "\27[F1\r", PROMPT, DONE }
+        assert.equal(0, status)
+        assert.is_truthy(shown:find("\na\nb\nc\nneap: d\n", 1, true), shown)
+        assert.is_truthy(shown:find("\n> 1  1+1\nstdin:1: ", 1, true), shown)
+    end)
+
+    it("a paste of many lines is one input", function()
+        local lines = {}
+        for i = 1, 1000 do lines[i] = "x" .. i % 100 .. " = " .. i end
+        lines[0] = "do"
+        lines[1001] = "print('sum', x99 + x1)"
+        lines[1002] = "end"
+        local text = table.concat(lines, "\n", 0)
+        local _, shown = edited { PROMPT, "\27[200~" .. text .. "\n\27[201~", PROMPT, DONE }
+        assert.is_truthy(shown:find("\nsum\t?%s*1900\n>$"), shown:sub(-200))
+        _, shown = edited({ PROMPT, text:gsub("\n", "\r") .. "\r", "\27[?2004lsum", "",
+            PROMPT, DONE })
+        assert.is_truthy(shown:find("\nsum%s*1900\n>$"), shown:sub(-200))
+    end)
+
+    it("a paste within a line is only text", function()
+        looks("> 1 + 2 + 3\n6\n>",
+            { PROMPT, "1 +\27[200~ 2\t+\27[201~", "2", " 3\r", PROMPT, DONE })
+    end)
+
+    it("takes 10,000 characters", function()
+        local _, shown = edited { PROMPT, "#'" .. ("x"):rep(10000) .. "'\r", PROMPT, DONE }
+        assert.is_truthy(shown:find("\n10000\n>$"), shown:sub(-200))
+    end)
+
+    it("keeps bytes that are not UTF-8, and wide characters", function()
+        looks('> "äö漢" .. "é"\n"äö漢é"\n>', { PROMPT, '"äö漢" .. "é"\r', PROMPT, DONE })
+        local _, shown = edited { PROMPT, "('\255\192\128'):byte(1, -1)\r", PROMPT, DONE }
+        assert.is_truthy(shown:find("\n255\t?%s*192%s*128\n>$"), shown)
+        local wide = ("x"):rep(76) .. "漢字"
+        looks("> '" .. ("x"):rep(76) .. "\n漢字'\n\"" .. ("x"):rep(76) .. "漢\n字\"\n>",
+            { PROMPT, "'" .. wide .. "'\r", PROMPT, DONE })
+    end)
+
+    it("draws the line anew when the terminal has another size", function()
+        local _, shown = edited({ PROMPT, ("y"):rep(60), "y", "size:40x24", ("y"):rep(22),
+            "\3", PROMPT, DONE }, { columns = 40 })
+        assert.is_truthy(shown:find("> " .. ("y"):rep(38) .. "\n" .. ("y"):rep(22) .. "\n>$"),
+            shown)
+    end)
+
+    it("io.read takes what is typed, typed ahead or not", function()
+        looks('> x = io.read()\nhello\n> x\n"hello"\n>',
+            { PROMPT, "x = io.read()\r", "\27[?2004l", "hello\r", PROMPT, "x\r", PROMPT, DONE })
+    end)
+
+    it("shows colours, unless NO_COLOR is set", function()
+        local _, _, bytes = edited({ PROMPT, "7\r", PROMPT, DONE }, { colour = true })
+        assert.is_truthy(bytes:find("\27[33m7\27[0m", 1, true))
+        _, _, bytes = edited({ PROMPT, "7\r", PROMPT, DONE })
+        assert.is_nil(bytes:find("\27[33m", 1, true))
+    end)
+
+    it("Ctrl-C drops the line", function()
+        looks("> abc\n> 4\n4\n>", { PROMPT, "abc", "c", "\3", PROMPT, "4\r", PROMPT, DONE })
+    end)
+
+    it("gives the terminal its settings back, however it ends", function()
+        settings({ PROMPT, DONE }, "0")
+        settings({ PROMPT, "x = spawn(function() sleep(0.1) os.exit(7) end)\r", PROMPT, "abc" },
+            "7")
+        settings({ PROMPT, "x = spawn(function() sleep(0.1) os.execute 'kill -TERM $PPID' end)\r",
+            PROMPT, "abc" }, "143")
     end)
 end)

@@ -52,6 +52,10 @@ int bind_open_http(lua_State *L);
 ** the tasklet is inside C that calls back. Reactor code must not: it gets an error. */
 bool bind_must_block(lua_State *L);
 
+/* A standard descriptor is written to past the host's hook: what print has left comes first,
+** and what the host has on its terminal makes room. */
+void bind_make_room(lua_State *L);
+
 /* Pushes neap.stdin and so on by its name; false, and nothing pushed: there is none. */
 bool bind_push_standard(lua_State *L, const char *name);
 

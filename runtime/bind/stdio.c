@@ -41,6 +41,14 @@ static int push_errno(lua_State *L, int error)
     return 3;
 }
 
+void bind_make_room(lua_State *L)
+{
+    struct runtime *rt = runtime_of(L);
+    if (rt->on_write)
+        rt->on_write(rt, "", 0);
+    fflush(stdout);
+}
+
 bool bind_must_block(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
@@ -304,6 +312,9 @@ static bool is_popened(lua_State *L)
 
 static int file_write(lua_State *L)
 {
+    const luaL_Stream *p = lua_gettop(L) > 0 ? handle_at(L, 1) : NULL;
+    if (p && p->closef && (p->f == stderr || p->f == stdout) && runtime_of(L)->on_write)
+        runtime_of(L)->on_write(runtime_of(L), "", 0);
     if (!is_popened(L))
         return stock(L);
     join(L);

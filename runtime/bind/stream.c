@@ -683,7 +683,7 @@ static int write_(lua_State *L)
     if (net_must_shake(s))
         return net_shake_first(L, write_, false);
     if (s->standard)
-        fflush(stdout); /* what print has left comes first */
+        bind_make_room(L); /* what print has left comes first */
     net_join_pieces(L);
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);

@@ -51,12 +51,14 @@ struct program {
 static void on_write(void *ud, const char *s, size_t n)
 {
     (void)ud;
+    editor_make_room(s, n);
     fwrite(s, 1, n, stdout);
 }
 
 static void on_log(void *ud, int level, const char *message)
 {
     (void)ud;
+    editor_make_room("\n", 1);
     fflush(stdout);
     if (strncmp(message, "Lua warning: ", 13) == 0) /* the script's own */
         fprintf(stderr, "%s\n", message);
@@ -80,6 +82,7 @@ static void on_fail(void *ud, neap_task t, const char *message, const char *trac
     struct program *p = ud;
     p->failed = true;
     bool main = p->main.id && t.id == p->main.id;
+    editor_make_room("\n", 1);
     fflush(stdout);
     int n = main ? without_root(trace) : (int)strlen(trace);
     fprintf(stderr, "neap: %s%s%.*s\n", message, n > 0 ? "\n" : "", n, trace);

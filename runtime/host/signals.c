@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "host/signals.h"
 
+#include "host/terminal.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -62,10 +64,12 @@ static void on_again(int signal)
 static void on_signal(int signal)
 {
     int saved = errno;
-    if (lent.runtime && lent.post(lent.runtime, signal))
+    if (lent.runtime && lent.post(lent.runtime, signal)) {
         look_again();
-    else if (signal == SIGINT)
+    } else if (signal == SIGINT) {
+        editor_restore();
         _exit(INTERRUPTED);
+    }
     errno = saved;
 }
 

@@ -2,21 +2,39 @@
 **
 ** Each SEND is typed when its EXPECT has been printed behind what the one before expected.
 ** What the terminal shows goes to standard output; the status is the program's, or 128 and
-** the signal that ended it. It ends by itself after half a minute. */
+** the signal that ended it. It ends by itself after half a minute. A SEND of the form
+** `size:100x20` gives the terminal so many columns and lines, `signal:15` sends a signal. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pty.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SHOWN = 65536 };
+enum { SHOWN = 1 << 22 };
 
 static char shown[SHOWN + 1];
 static size_t length, from; /* of what is shown; where the next EXPECT is looked for */
+
+static pid_t child;
+
+static bool send_all(int terminal, const char *text)
+{
+    struct winsize size = {0};
+    int number;
+    if (sscanf(text, "size:%hux%hu", &size.ws_col, &size.ws_row) == 2)
+        return ioctl(terminal, TIOCSWINSZ, &size) == 0;
+    if (sscanf(text, "signal:%d", &number) == 1)
+        return kill(child, number) == 0;
+    size_t n = strlen(text);
+    ssize_t sent = write(terminal, text, n);
+    return sent == (ssize_t)n;
+}
 
 /* Types what is due; how many of the pairs are left. */
 static char **type(int terminal, char **pairs)
@@ -24,7 +42,7 @@ static char **type(int terminal, char **pairs)
     char *found;
     while (strcmp(pairs[0], "--") != 0 && (found = strstr(shown + from, pairs[0]))) {
         from = (size_t)(found - shown) + strlen(pairs[0]);
-        if (write(terminal, pairs[1], strlen(pairs[1])) < 0)
+        if (!send_all(terminal, pairs[1]))
             break;
         pairs += 2;
     }
@@ -57,7 +75,7 @@ int main(int argc, char **argv)
         return 2;
     }
     alarm(30);
-    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    child = forkpty(&terminal, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = 80});
     if (child < 0) {
         perror("pty");
         return 2;

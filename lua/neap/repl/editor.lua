@@ -1,0 +1,95 @@
+-- Lines for the prompt from the program's terminal, which edits them; their history.
+
+local neap = require "neap"
+local signal = require "neap.signal"
+local complete = require "neap.repl.complete"
+
+local editor = {}
+
+local KEPT = 1000 -- lines of history
+
+local function history_path()
+    local state, home = os.getenv "XDG_STATE_HOME", os.getenv "HOME"
+    if state and state:find "^/" then return state .. "/neap/history" end
+    return home and home ~= "" and home .. "/.local/state/neap/history" or nil
+end
+
+-- The last lines of the file; one that has grown too long is written anew.
+local function load_history(terminal, path)
+    local file = path and io.open(path, "rb")
+    if not file then return end
+    local lines = {}
+    for line in (file:read("a") or ""):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    file:close()
+    local first = math.max(1, #lines - KEPT + 1)
+    for i = first, #lines do terminal.remember(lines[i]) end
+    if #lines > 2 * KEPT then
+        terminal.keep(path, table.concat(lines, "\n", first) .. "\n", true)
+    end
+end
+
+local function remember(terminal, path, text)
+    local count = 0
+    for line in text:gmatch "[^\r\n]+" do
+        count = count + 1
+        if line:find "%S" and count <= KEPT then terminal.remember(line) end
+    end
+    if path and text:find "%S" then terminal.keep(path, text .. "\n") end
+end
+
+-- Redraws the line when the terminal has another size, while a line is edited.
+local function watch_size(terminal)
+    local sizes = signal.channel "SIGWINCH"
+    if not sizes then return function() end end
+    local t = neap.spawn(function()
+        for _ in sizes do terminal.resize() end
+    end)
+    t.name, t.daemon = "prompt", true
+    return function()
+        t:kill { hard = true }
+        sizes:close()
+    end
+end
+
+-- Edits a line: true and it; false: no more.
+local function edit(terminal, candidates)
+    local data = ""
+    while true do
+        local more = neap.stdin:read_some()
+        if not more then return false end
+        local taken, line
+        data = data .. more
+        local used
+        used, taken, line = terminal.feed(data, candidates)
+        data = data:sub(used + 1)
+        if taken ~= nil then
+            if data ~= "" then neap.stdin:unread(data) end
+            return taken, line
+        end
+    end
+end
+
+---Has lines edited on a terminal.
+---@param terminal table what the program knows of it
+---@param session neap.repl.session
+---@return { read: fun(prompt: string): string? }
+function editor.open(terminal, session)
+    local path = history_path()
+    load_history(terminal, path)
+    local function candidates(text) return complete.of(text, session.env, terminal.width()) end
+    local function read(prompt)
+        io.stdout:flush()
+        terminal.begin(prompt)
+        local stop = watch_size(terminal)
+        local ok, taken, line = pcall(edit, terminal, candidates)
+        stop()
+        terminal.drop()
+        if not ok then error(taken, 0) end
+        if not taken then return nil end
+        remember(terminal, path, line)
+        return line
+    end
+    return { read = read }
+end
+
+return editor

@@ -1,0 +1,683 @@
+/* Lines edited by libedit, one character at a time: it never reads itself, but takes from
+** `next` what was read by the reactor, and is given only sequences that are whole. */
+#define _GNU_SOURCE
+#include "host/terminal.h"
+
+#include "lauxlib.h"
+
+#if __has_include(<histedit.h>)
+#include <histedit.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+#include <wchar.h>
+
+/* Keys that no terminal sends to a program: orders of ours. */
+enum { KEY_INSERT = 0x1c, KEY_HIDE = 0x1d };
+enum { HISTORY = 1000, PROMPT = 80, RAW_BYTE = 0xDC00 };
+enum outcome { MORE, LINE, END };
+
+#define FUNCTIONS(F) \
+    F(el_init)       \
+    F(el_wset)       \
+    F(el_wgets)      \
+    F(el_wline)      \
+    F(el_winsertstr) F(el_deletestr) F(el_cursor) F(el_resize) F(history_winit) F(history_w)
+
+static struct {
+#define POINTER(f) __typeof__(f) *f;
+    FUNCTIONS(POINTER)
+#undef POINTER
+} lib;
+
+static struct {
+    neap *N;
+    EditLine *el;
+    HistoryW *history;
+    locale_t utf8;
+    const wchar_t *next, *end; /* what libedit reads next */
+    const wchar_t *run;        /* KEY_INSERT inserts it */
+    wchar_t prompt[PROMPT + 1];
+    bool hides; /* the prompt is not to be seen */
+    volatile sig_atomic_t on;
+    bool hidden, posted, inside;
+    wchar_t *line; /* while it is hidden */
+    size_t cursor;
+    char last; /* printed; '\0': unknown */
+    struct termios cooked, raw;
+    lua_State *L; /* in feed, with the function that completes at its index 2 */
+} editor;
+
+/* ---- characters: UTF-8, in which a bad byte stands for itself ---- */
+
+/* Decodes one; how many bytes it has, 0: its end is missing. */
+static size_t decode(const unsigned char *s, size_t n, wchar_t *c)
+{
+    size_t length = *s < 0x80   ? 1
+                    : *s < 0xC2 ? 0
+                    : *s < 0xE0 ? 2
+                    : *s < 0xF0 ? 3
+                    : *s < 0xF5 ? 4
+                                : 0;
+    uint32_t code = length > 1 ? *s & (0x7FU >> length) : *s;
+    for (size_t i = 1; i < length; i++) {
+        if (i == n)
+            return 0;
+        if ((s[i] & 0xC0) != 0x80)
+            length = 0;
+        code = code << 6 | (s[i] & 0x3F);
+    }
+    bool bad = length == 0 ||
+               (length == 3 && (code < 0x800 || (code >= 0xD800 && code < 0xE000))) ||
+               (length == 4 && (code < 0x10000 || code > 0x10FFFF));
+    *c = bad ? RAW_BYTE + *s : (wchar_t)code;
+    return bad ? 1 : length;
+}
+
+static size_t encode(wchar_t c, char *to)
+{
+    uint32_t u = (uint32_t)c;
+    if (u >= RAW_BYTE + 0x80 && u < RAW_BYTE + 0x100)
+        return to[0] = (char)(u - RAW_BYTE), 1;
+    if (u < 0x80)
+        return to[0] = (char)u, 1;
+    size_t n = u < 0x800 ? 2 : u < 0x10000 ? 3 : 4;
+    for (size_t i = n - 1; i > 0; i--, u >>= 6)
+        to[i] = (char)(0x80 | (u & 0x3F));
+    to[0] = (char)((0xF00U >> n & 0xFF) | u);
+    return n;
+}
+
+/* The characters of n bytes, as one block, or NULL. Control characters become spaces. */
+static wchar_t *wide(const char *s, size_t n)
+{
+    wchar_t *text = malloc((n + 1) * sizeof *text), *to = text;
+    for (size_t at = 0, used; text && at < n; at += used) {
+        used = decode((const unsigned char *)s + at, n - at, to);
+        if (used == 0) {
+            *to = RAW_BYTE + (unsigned char)s[at];
+            used = 1;
+        }
+        if (*to < ' ' || *to == 0x7F)
+            *to = ' ';
+        to++;
+    }
+    if (text)
+        *to = L'\0';
+    return text;
+}
+
+/* Pushes characters as a string. [E] */
+static void push_text(lua_State *L, const wchar_t *from, const wchar_t *to)
+{
+    luaL_Buffer b;
+    char bytes[4];
+    luaL_buffinit(L, &b);
+    for (; from < to; from++)
+        luaL_addlstring(&b, bytes, encode(*from, bytes));
+    luaL_pushresult(&b);
+}
+
+/* ---- libedit ---- */
+
+static locale_t enter(void)
+{
+    editor.inside = true;
+    return uselocale(editor.utf8);
+}
+
+static void leave(locale_t before)
+{
+    editor.inside = false;
+    uselocale(before);
+}
+
+static int next_char(EditLine *el, wchar_t *c)
+{
+    (void)el;
+    if (editor.next == editor.end)
+        return 0;
+    *c = *editor.next++;
+    return 1;
+}
+
+/* Has libedit take these characters; `whole`: they are one key. */
+static void give(const wchar_t *s, size_t n, bool whole)
+{
+    int count;
+    editor.next = s;
+    editor.end = s + n;
+    do
+        lib.el_wgets(editor.el, &count);
+    while (!whole && editor.next < editor.end);
+    editor.next = editor.end;
+}
+
+static void give_key(wchar_t key)
+{
+    give(&key, 1, true);
+}
+
+static void insert(const wchar_t *text)
+{
+    editor.run = text;
+    give_key(KEY_INSERT);
+}
+
+static wchar_t *prompt(EditLine *el)
+{
+    static wchar_t none[] = L"";
+    (void)el;
+    return editor.hides ? none : editor.prompt;
+}
+
+static unsigned char insert_run(EditLine *el, wint_t key)
+{
+    (void)key;
+    lib.el_winsertstr(el, editor.run);
+    return CC_REFRESH;
+}
+
+static unsigned char hide_line(EditLine *el, wint_t key)
+{
+    (void)key;
+    const LineInfoW *line = lib.el_wline(el);
+    size_t n = (size_t)(line->lastchar - line->buffer);
+    editor.cursor = (size_t)(line->cursor - line->buffer);
+    editor.line = malloc((n + 1) * sizeof *editor.line);
+    if (!editor.line)
+        return CC_NORM;
+    wmemcpy(editor.line, line->buffer, n);
+    editor.line[n] = L'\0';
+    lib.el_cursor(el, (int)(line->lastchar - line->cursor));
+    lib.el_deletestr(el, (int)n);
+    editor.hides = true;
+    return CC_REDISPLAY;
+}
+
+/* complete(text): with libedit on the C stack nothing may be raised: for lua_pcall. Gives what
+** to insert, and what to show. */
+static int call_complete(lua_State *L)
+{
+    const LineInfoW *line = lua_touserdata(L, 1);
+    push_text(L, line->buffer, line->cursor);
+    lua_pushvalue(L, 2);
+    lua_insert(L, -2);
+    lua_call(L, 1, 2);
+    return 2;
+}
+
+static unsigned char complete(EditLine *el, wint_t key)
+{
+    lua_State *L = editor.L;
+    unsigned char result = CC_ERROR;
+    (void)key;
+    lua_pushcfunction(L, call_complete);
+    lua_pushlightuserdata(L, (void *)lib.el_wline(el));
+    lua_pushvalue(L, 2);
+    if (lua_pcall(L, 2, 2, 0) == LUA_OK) {
+        const char *text = lua_tostring(L, -2), *shown = lua_tostring(L, -1);
+        wchar_t *inserted = text && *text ? wide(text, strlen(text)) : NULL;
+        if (inserted) {
+            lib.el_winsertstr(el, inserted);
+            result = CC_REFRESH;
+        } else if (shown) {
+            printf("\r\n%s\n", shown);
+            lib.el_wset(el, EL_REFRESH);
+            result = CC_NORM;
+        }
+        free(inserted);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return result;
+}
+
+/* ---- the line on the screen ---- */
+
+/* To the start of a line, wherever the cursor is: blanks wrap only if it is not at one. */
+static void go_to_margin(void)
+{
+    if (editor.last != '\n')
+        printf("%*s\r", terminal_columns(), "");
+    editor.last = '\n';
+}
+
+static void show(neap *N, void *ud)
+{
+    (void)N, (void)ud;
+    editor.posted = false;
+    if (!editor.on || !editor.hidden)
+        return;
+    go_to_margin();
+    locale_t before = enter();
+    size_t n = wcslen(editor.line);
+    editor.hides = editor.hidden = false;
+    if (n > 0)
+        lib.el_winsertstr(editor.el, editor.line);
+    lib.el_cursor(editor.el, (int)editor.cursor - (int)n);
+    free(editor.line);
+    editor.line = NULL;
+    lib.el_wset(editor.el, EL_REFRESH);
+    leave(before);
+    fflush(stdout);
+}
+
+static void hide(void)
+{
+    locale_t before = enter();
+    give_key(KEY_HIDE);
+    leave(before);
+    editor.hidden = editor.line != NULL;
+    editor.last = '\n';
+    if (editor.hidden && !editor.posted)
+        editor.posted = neap_post(editor.N, show, NULL) == NEAP_OK;
+}
+
+void editor_make_room(const char *s, size_t n)
+{
+    if (editor.on && !editor.hidden && !editor.inside)
+        hide();
+    editor.last = n > 0 ? s[n - 1] : '\0';
+}
+
+/* ---- the terminal ---- */
+
+static const char paste_on[] = "\33[?2004h", paste_off[] = "\33[?2004l";
+
+void editor_restore(void)
+{
+    if (!editor.on)
+        return;
+    (void)!write(STDOUT_FILENO, paste_off, sizeof paste_off - 1);
+    tcsetattr(STDIN_FILENO, TCSANOW, &editor.cooked);
+}
+
+/* SIGTERM, SIGHUP, SIGTSTP: what they do by default, with the terminal as it was. */
+static void on_end(int number)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL}, ours;
+    sigset_t set;
+    int saved = errno;
+    editor_restore();
+    sigaction(number, &action, &ours);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    raise(number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    sigaction(number, &ours, NULL); /* it has been stopped, and goes on */
+    if (editor.on) {
+        tcsetattr(STDIN_FILENO, TCSANOW, &editor.raw);
+        (void)!write(STDOUT_FILENO, paste_on, sizeof paste_on - 1);
+    }
+    errno = saved;
+}
+
+static void guard(int number)
+{
+    struct sigaction action = {.sa_handler = on_end, .sa_flags = SA_RESTART}, before;
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+        sigaction(number, &action, NULL);
+}
+
+/* begin(prompt): a line is edited from now on */
+static int begin(lua_State *L)
+{
+    size_t n;
+    const char *text = luaL_checklstring(L, 1, &n);
+    wchar_t *prompt_text = wide(text, n);
+    if (!prompt_text)
+        return luaL_error(L, "not enough memory");
+    wcsncpy(editor.prompt, prompt_text, PROMPT);
+    free(prompt_text);
+    go_to_margin();
+    fputs(paste_on, stdout);
+    fflush(stdout);
+    tcgetattr(STDIN_FILENO, &editor.cooked);
+    editor.hides = editor.hidden = false;
+    editor.on = true;
+    guard(SIGTERM), guard(SIGHUP), guard(SIGTSTP);
+    locale_t before = enter();
+    lib.el_wset(editor.el, EL_UNBUFFERED, 1);
+    leave(before);
+    tcgetattr(STDIN_FILENO, &editor.raw);
+    return 0;
+}
+
+/* The line is over; it stays on the screen. */
+static void end(void)
+{
+    locale_t before = enter();
+    lib.el_wset(editor.el, EL_UNBUFFERED, 0);
+    leave(before);
+    fputs(paste_off, stdout);
+    fflush(stdout);
+    editor.on = false;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &editor.cooked);
+    editor.last = '\n';
+}
+
+/* drop(): the line is given up */
+static int drop(lua_State *L)
+{
+    (void)L;
+    if (!editor.on)
+        return 0;
+    show(NULL, NULL);
+    locale_t before = enter();
+    give_key('\n');
+    leave(before);
+    end();
+    return 0;
+}
+
+/* resize(): the terminal has another size */
+static int resize(lua_State *L)
+{
+    (void)L;
+    if (!editor.on || editor.hidden)
+        return 0;
+    hide();
+    locale_t before = enter();
+    lib.el_resize(editor.el);
+    leave(before);
+    show(NULL, NULL);
+    return 0;
+}
+
+/* ---- input ---- */
+
+static bool line_is_empty(void)
+{
+    const LineInfoW *line = lib.el_wline(editor.el);
+    return line->buffer == line->lastchar;
+}
+
+/* The length of the escape sequence at s, 0: its end is missing. */
+static size_t sequence_length(const char *s, size_t n)
+{
+    enum { LONGEST = 32 };
+    wchar_t c;
+    if (n < 2)
+        return 0;
+    if (s[1] == 'O')
+        return n < 3 ? 0 : 3;
+    if (s[1] != '[') {
+        size_t length = decode((const unsigned char *)s + 1, n - 1, &c);
+        return length > 0 ? 1 + length : 0;
+    }
+    for (size_t i = 2; i < n; i++)
+        if ((s[i] >= 0x40 && s[i] <= 0x7E) || i == LONGEST)
+            return i + 1;
+    return 0;
+}
+
+static void give_sequence(const char *s, size_t n)
+{
+    wchar_t keys[40];
+    size_t count = 0;
+    for (size_t at = 0, used; at < n && count < 40; at += used) {
+        used = decode((const unsigned char *)s + at, n - at, &keys[count++]);
+        if (used == 0)
+            break;
+    }
+    give(keys, count, true);
+}
+
+static void insert_bytes(const char *s, size_t n)
+{
+    wchar_t *text = n > 0 ? wide(s, n) : NULL;
+    if (text)
+        insert(text);
+    free(text);
+}
+
+static bool is_newline(char c)
+{
+    return c == '\n' || c == '\r';
+}
+
+/* Takes a paste of whole lines, its end included: they are one input. Its first line is
+** edited on, the others are shown below it. [E] */
+static void take_lines(lua_State *L, const char *s, size_t n)
+{
+    luaL_Buffer b;
+    const LineInfoW *line = lib.el_wline(editor.el);
+    size_t first = 0;
+    while (!is_newline(s[first]))
+        first++;
+    insert_bytes(s, first);
+    give_key('\n');
+    line = lib.el_wline(editor.el);
+    push_text(L, line->buffer, line->lastchar); /* with its newline */
+    luaL_buffinit(L, &b);
+    for (size_t i = first + 1; i + 1 < n; i++) {
+        if (s[i] == '\n' && s[i - 1] == '\r')
+            continue;
+        luaL_addchar(&b, s[i] == '\r' ? '\n' : s[i]);
+        fputc(is_newline(s[i]) ? '\n' : s[i] < ' ' && s[i] >= 0 ? ' ' : s[i], stdout);
+    }
+    if (n > first + 1)
+        fputc('\n', stdout);
+    luaL_pushresult(&b);
+    lua_concat(L, 2);
+}
+
+/* A bracketed paste: how many bytes of it were taken, 0: its end is missing. */
+static size_t take_paste(lua_State *L, const char *s, size_t n, enum outcome *outcome)
+{
+    enum { MARK = 6 };
+    const char *stop = memmem(s + MARK, n - MARK, "\33[201~", MARK);
+    if (!stop)
+        return 0;
+    size_t length = (size_t)(stop - s) - MARK, lines = length;
+    s += MARK;
+    while (lines > 0 && !is_newline(s[lines - 1]))
+        lines--;
+    if (lines == 0) {
+        insert_bytes(s, length);
+        return length + 2 * MARK;
+    }
+    take_lines(L, s, lines);
+    *outcome = LINE;
+    return MARK + lines; /* the rest comes as if typed */
+}
+
+static size_t take_escape(lua_State *L, const char *s, size_t n, enum outcome *outcome)
+{
+    size_t length = sequence_length(s, n);
+    if (length == 6 && memcmp(s, "\33[200~", 6) == 0)
+        return take_paste(L, s, n, outcome);
+    if (length > 0 && !(length == 6 && memcmp(s, "\33[201~", 6) == 0))
+        give_sequence(s, length);
+    return length;
+}
+
+static size_t take_control(lua_State *L, char c, enum outcome *outcome)
+{
+    if (c == '\4' && line_is_empty()) {
+        *outcome = END;
+    } else if (is_newline(c)) {
+        give_key('\n');
+        const LineInfoW *line = lib.el_wline(editor.el);
+        push_text(L, line->buffer, line->lastchar - (line->lastchar > line->buffer));
+        *outcome = LINE;
+    } else if (c != '\0' && c != KEY_INSERT && c != KEY_HIDE && c != '\26') {
+        give_key(c);
+    }
+    return 1;
+}
+
+static bool is_plain(char c)
+{
+    return (unsigned char)c >= ' ' && c != 0x7F;
+}
+
+/* Characters that stand for themselves: all at once. */
+static size_t take_plain(const char *s, size_t n)
+{
+    wchar_t c;
+    size_t length = 0, used;
+    while (length < n && is_plain(s[length]) &&
+           (used = decode((const unsigned char *)s + length, n - length, &c)) > 0)
+        length += used;
+    insert_bytes(s, length);
+    return length;
+}
+
+/* feed(bytes, complete): how many were taken; then true and the line when it is ended, or
+** false: no more input comes. What is not taken must come again, with more behind it */
+static int feed(lua_State *L)
+{
+    static const char tab = '\t';
+    size_t n, at = 0, used = 1;
+    const char *s = luaL_checklstring(L, 1, &n);
+    enum outcome outcome = MORE;
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    editor.L = L;
+    show(NULL, NULL);
+    locale_t before = enter();
+    for (; at < n && used > 0 && outcome == MORE; at += used) {
+        if (s[at] == '\33')
+            used = take_escape(L, s + at, n - at, &outcome);
+        else if (s[at] == tab && line_is_empty())
+            insert(L"    "), used = 1;
+        else if (is_plain(s[at]))
+            used = take_plain(s + at, n - at);
+        else
+            used = take_control(L, s[at], &outcome);
+    }
+    leave(before);
+    if (outcome != MORE)
+        end();
+    lua_pushinteger(L, (lua_Integer)at);
+    if (outcome == MORE)
+        return 1;
+    lua_pushboolean(L, outcome == LINE);
+    if (outcome == END)
+        return 2;
+    lua_pushvalue(L, 3);
+    return 3;
+}
+
+/* remember(line): the arrow keys find it */
+static int remember(lua_State *L)
+{
+    size_t n;
+    HistEventW event;
+    const char *s = luaL_checklstring(L, 1, &n);
+    wchar_t *line = wide(s, n);
+    if (line)
+        lib.history_w(editor.history, &event, H_ENTER, line);
+    free(line);
+    return 0;
+}
+
+/* ---- opening ---- */
+
+static bool load(void)
+{
+    void *file = dlopen("libedit.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!file)
+        return false;
+#define FIND(f) &&(lib.f = (__typeof__(f) *)dlsym(file, #f)) != NULL
+    return true FUNCTIONS(FIND);
+#undef FIND
+}
+
+static void bind_keys(void)
+{
+    static const wchar_t *const keys[][2] = {
+        {L"^D", L"ed-delete-next-char"},
+        {L"^R", L"ed-search-prev-history"},
+        {L"\\e[3~", L"ed-delete-next-char"},
+        {L"\\e[H", L"ed-move-to-beg"},
+        {L"\\e[F", L"ed-move-to-end"},
+        {L"\\e[1~", L"ed-move-to-beg"},
+        {L"\\e[4~", L"ed-move-to-end"},
+        {L"\\e[1;5C", L"em-next-word"},
+        {L"\\e[1;5D", L"ed-prev-word"},
+        {L"\\e[A", L"ed-prev-history"},
+        {L"\\e[B", L"ed-next-history"},
+        {L"\\e[C", L"ed-next-char"},
+        {L"\\e[D", L"ed-prev-char"},
+        {L"^I", L"neap-complete"},
+        {L"^\\", L"neap-insert"},
+        {L"^]", L"neap-hide"},
+        {L"^W", L"ed-delete-prev-word"},
+        {L"^U", L"vi-kill-line-prev"},
+    };
+    lib.el_wset(editor.el, EL_ADDFN, L"neap-complete", L"completes a name", complete);
+    lib.el_wset(editor.el, EL_ADDFN, L"neap-insert", L"inserts what was typed", insert_run);
+    lib.el_wset(editor.el, EL_ADDFN, L"neap-hide", L"takes the line off the screen", hide_line);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        lib.el_wset(editor.el, EL_BIND, keys[i][0], keys[i][1], NULL);
+}
+
+static bool make(void)
+{
+    HistEventW event;
+    FILE *nowhere = fopen("/dev/null", "w"); /* its complaints about the terminal */
+    editor.utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    editor.history = lib.history_winit();
+    if (!nowhere || !editor.utf8 || !editor.history)
+        return false;
+    locale_t before = enter();
+    editor.el = lib.el_init("neap", stdin, stdout, nowhere);
+    if (editor.el) {
+        lib.history_w(editor.history, &event, H_SETSIZE, HISTORY);
+        lib.history_w(editor.history, &event, H_SETUNIQUE, 1);
+        lib.el_wset(editor.el, EL_HIST, lib.history_w, editor.history);
+        lib.el_wset(editor.el, EL_EDITOR, L"emacs");
+        lib.el_wset(editor.el, EL_PROMPT, prompt);
+        lib.el_wset(editor.el, EL_GETCFN, next_char);
+        bind_keys();
+    }
+    leave(before);
+    return editor.el != NULL;
+}
+
+bool editor_open(lua_State *L, neap *N)
+{
+    static const luaL_Reg functions[] = {{"begin", begin},       {"feed", feed},
+                                         {"drop", drop},         {"resize", resize},
+                                         {"remember", remember}, {NULL, NULL}};
+    const char *term = getenv("TERM");
+    if (!term || strcmp(term, "dumb") == 0 || *term == '\0')
+        return false;
+    if (!editor.el && (!load() || !make()))
+        return false;
+    editor.N = N;
+    editor.last = '\n';
+    atexit(editor_restore);
+    luaL_setfuncs(L, functions, 0);
+    return true;
+}
+
+#else /* built without libedit */
+
+bool editor_open(lua_State *L, neap *N)
+{
+    (void)L, (void)N;
+    return false;
+}
+
+void editor_make_room(const char *s, size_t n)
+{
+    (void)s, (void)n;
+}
+
+void editor_restore(void)
+{
+}
+
+#endif
