@@ -1,8 +1,8 @@
 /* require "neap.inside": what the library's modules written in Lua need of the core, and
 ** scripts do not. */
 #include "bind/bind.h"
-#include "bind/net.h"
 #include "bind/lua_modules.h"
+#include "bind/net.h"
 #include "core/deferred.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
