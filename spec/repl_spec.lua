@@ -212,7 +212,7 @@ local function settings(dialog, status)
     local before, after = os.tmpname(), os.tmpname()
     local script = ("stty -a >%s; trap : INT; %s; echo status $?; stty -a >%s"):format(
         before, child.quote(child.neap), after)
-    local list = { "env", "TERM=xterm", "HOME=/nowhere/at/all", "build/static/support/pty" }
+    local list = { "env", "TERM=xterm", "HOME=/dev/null/none", "build/static/support/pty" }
     for _, word in ipairs(dialog) do list[#list + 1] = word end
     for _, word in ipairs { "--", "sh", "-c", script } do list[#list + 1] = word end
     local _, out = child.start(list):wait()
@@ -245,7 +245,7 @@ describe("the prompt with a line editor", function()
     end)
 
     it("does without a place for it", function()
-        looks("> 5\n5\n>", { PROMPT, "5\r", PROMPT, DONE }, { state = "/nowhere/at/all" })
+        looks("> 5\n5\n>", { PROMPT, "5\r", PROMPT, DONE }, { state = "/dev/null/none" })
     end)
 
     it("completes names, fields, methods and modules", function()
