@@ -26,6 +26,8 @@ static const char usage[] =
     "  --        stop handling options\n"
     "  -         stop handling options and execute stdin\n"
     "  --trace f write what runs when to file 'f' (Chrome trace events)\n"
+    "  --console f  listen on unix socket 'f' for prompts inside this program\n"
+    "  --attach f   a prompt inside the program that listens on 'f'\n"
     "  --help    show this text\n"
     "  --version show version information\n";
 
@@ -36,7 +38,7 @@ struct program {
     int argc;
     char **argv;
     int script; /* index of the script in argv; argc: none */
-    const char *trace_path;
+    const char *trace_path, *console_path, *attach_path;
     bool no_env, interactive, version, has_code;
     bool alone; /* interactive, for there is nothing else to do */
     neap *N;
@@ -109,6 +111,15 @@ static int take_argument(const struct program *p, int *i, const char *option, bo
     return -1;
 }
 
+/* Where the argument of an option that takes a path goes, or NULL. */
+static const char **path_of(struct program *p, const char *option)
+{
+    return strcmp(option, "--trace") == 0     ? &p->trace_path
+           : strcmp(option, "--console") == 0 ? &p->console_path
+           : strcmp(option, "--attach") == 0  ? &p->attach_path
+                                              : NULL;
+}
+
 /* Fills *p; -1 after an error has been printed, 1 when there is nothing left to do. */
 static int parse(struct program *p)
 {
@@ -129,10 +140,12 @@ static int parse(struct program *p)
             p->version = true;
             continue;
         }
-        if (strcmp(option, "--trace") == 0) {
+        const char **path = path_of(p, option);
+        if (path) {
             if (take_argument(p, &i, option, true) < 0)
                 return -1;
-            p->trace_path = p->argv[i];
+            *path = p->argv[i];
+            p->has_code |= path == &p->attach_path; /* all that there is to do */
             continue;
         }
         switch (option[1]) {
@@ -203,12 +216,27 @@ static bool push_init(lua_State *L)
     return true;
 }
 
+/* Pushes a function of neap.console and its argument. */
+static int push_console(lua_State *L, const char *name, const char *path)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.console");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    lua_pushstring(L, path);
+    return 1;
+}
+
 /* Pushes the function for the option at argv[*i] and its arguments; how many, -1: none. The
 ** name of the global for its result goes to STEP_GLOBAL. */
-static int push_option(lua_State *L, const struct program *p, int *i)
+static int push_option(lua_State *L, struct program *p, int *i)
 {
     const char *option = p->argv[*i];
-    *i += strcmp(option, "--trace") == 0;
+    const char **path = path_of(p, option);
+    *i += path != NULL;
+    if (path == &p->console_path || path == &p->attach_path)
+        return push_console(L, option + strlen("--"), *path);
     if (option[1] == 'W')
         lua_warning(L, "@on", 0);
     if (option[1] != 'e' && option[1] != 'l')
