@@ -4,6 +4,7 @@
 #include "bind/lua_modules.h"
 #include "bind/net.h"
 #include "core/deferred.h"
+#include "core/outcome.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
@@ -18,19 +19,19 @@ static int spawn(lua_State *L)
     bind_check_callable(L, 2);
     struct tasklet *t = tasklet_new(L);
     lua_insert(L, 1);
-    tasklet_watch(L, 1, 2);
+    outcome_watch(L, 1, 2);
     lua_remove(L, 2);
     tasklet_bind(L, 1, lua_gettop(L) - 2, caller_of_caller);
     sched_append(runtime_of(L), t);
     return 1;
 }
 
-/* watch(t, f): f is told of the end of a live tasklet: tasklet_watch */
+/* watch(t, f): f is told of the end of a live tasklet: outcome_watch */
 static int watch(lua_State *L)
 {
     object_check(L, 1, OBJECT_TASKLET);
     bind_check_callable(L, 2);
-    tasklet_watch(L, 1, 2);
+    outcome_watch(L, 1, 2);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "bind/net.h"
 #include "core/group.h"
+#include "core/outcome.h"
 #include "core/sched.h"
 #include "core/select.h"
 #include "core/tasklet.h"
@@ -213,7 +214,7 @@ static void spawn_client(lua_State *L, struct listener *l, int fd, const struct 
     net_accept_tls(L, l, lua_touserdata(L, SERVE_SPARE));
     struct tasklet *t = tasklet_new(L);
     lua_getiuservalue(L, 1, LISTENER_ENDED);
-    tasklet_watch(L, SERVE_SPARE + 1, -1);
+    outcome_watch(L, SERVE_SPARE + 1, -1);
     lua_getiuservalue(L, 1, LISTENER_HANDLERS);
     lua_pushvalue(L, SERVE_SPARE + 1);
     lua_pushvalue(L, SERVE_SPARE);

@@ -1,5 +1,6 @@
 /* neap.main: the program's loop for a Lua that is not ours, where neap is a module. */
 #include "bind/bind.h"
+#include "core/outcome.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
 
@@ -46,7 +47,7 @@ static int run(lua_State *L)
         lua_settop(L, 1);
     while (!sched_run(rt) && (call(L, bind_deadlock), lua_toboolean(L, -1)));
     lua_settop(L, 1);
-    int n = tasklet_push_outcome(L, 1);
+    int n = outcome_push(L, 1);
     bool ok = lua_toboolean(L, 2);
     if (ok)
         tell_deadlock(L);

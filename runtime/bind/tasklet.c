@@ -1,5 +1,6 @@
 /* Tasklets as scripts see them: API.md section 2. */
 #include "core/tasklet.h"
+#include "core/outcome.h"
 
 #include "bind/bind.h"
 #include "core/ending.h"
@@ -360,14 +361,14 @@ static int join(lua_State *L)
     struct tasklet *t = check(L, 1);
     double timeout = wait_timeout(L, 2);
     if (t->state == TASKLET_DEAD)
-        return tasklet_push_outcome(L, 1);
+        return outcome_push(L, 1);
     if (t->state == TASKLET_RUNNING)
         return luaL_error(L, "a tasklet cannot join itself");
     wait_check(L);
     lua_settop(L, 1);
     struct side *side = tasklet_side(L, 1); /* may collect, and a finalizer end it */
     if (t->state == TASKLET_DEAD)
-        return tasklet_push_outcome(L, 1);
+        return outcome_push(L, 1);
     return wait_on(L, &side->joiners, timeout, 0, joined_k);
 }
 

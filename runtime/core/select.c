@@ -1,4 +1,5 @@
 #include "core/select.h"
+#include "core/outcome.h"
 
 #include "core/channel.h"
 #include "core/deferred.h"
@@ -188,7 +189,7 @@ static bool do_now(lua_State *L, int kind)
     case CASE_JOIN:
         if (((struct tasklet *)lua_touserdata(L, top))->state != TASKLET_DEAD)
             return false;
-        tasklet_push_outcome(L, top);
+        outcome_push(L, top);
         lua_remove(L, top);
         return true;
     case CASE_READY:

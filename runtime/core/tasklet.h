@@ -163,15 +163,6 @@ void tasklet_get(lua_State *L, int i, enum side_value v);
 /* Pops a value into a user value of the tasklet at index i. [E] */
 void tasklet_set(lua_State *L, int i, enum side_value v);
 
-/* Pushes what a join of the dead tasklet at index i gives: true and the results, or false
-** and the error; how many. [E] */
-int tasklet_push_outcome(lua_State *L, int i);
-
-/* Has the function at index f told of the end of the tasklet at index i, once: as reactor
-** code, f(tasklet, true) or f(tasklet, false, failure or TaskletExit); it returns true if it
-** has taken the error. [E] */
-void tasklet_watch(lua_State *L, int i, int f);
-
 /* Raises the value on the top, taken off, in a live tasklet: as tasklet_throw does, in the
 ** running one at its next wait. [E] */
 void tasklet_interrupt(lua_State *L, int i);

@@ -2,6 +2,7 @@
 #include "embed/embed.h"
 
 #include "core/group.h"
+#include "core/outcome.h"
 #include "core/slice.h"
 #include "core/tasklet.h"
 
@@ -124,7 +125,7 @@ static int watch(lua_State *L)
     memcpy(w, lua_touserdata(L, 2), sizeof *w);
     lua_pushcclosure(L, ended, 1);
     tasklet_push(L, lua_touserdata(L, 1));
-    tasklet_watch(L, -1, -2);
+    outcome_watch(L, -1, -2);
     return 0;
 }
 
