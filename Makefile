@@ -29,7 +29,7 @@ LUA_SO = -llua5.4
 endif
 
 # Debian packages: to build, to test, to lint.
-RUN_DEPS = libc6-dev libev-dev libc-ares-dev libssl-dev $(if $(LUA_DIR),,liblua5.4-dev)
+RUN_DEPS = libc6-dev libev-dev libedit-dev libc-ares-dev libssl-dev $(if $(LUA_DIR),,liblua5.4-dev)
 TEST_DEPS = lua-busted
 LINT_DEPS = clang-format cppcheck lua-check
 include runtime/parts.mk runtime/http/http.mk
