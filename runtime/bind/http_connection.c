@@ -527,6 +527,7 @@ static void end_request(struct connection *c)
 {
     c->request->connection = NULL;
     c->request = NULL;
+    wait_wake_all(c->server->rt, &c->leaving, WAKE_CLOSED);
     buffer_free(&c->in, &c->server->rt->memory);
     connection_next(c);
 }

@@ -2,10 +2,12 @@
 #define _GNU_SOURCE
 #include "bind/http.h"
 
+#include "core/deferred.h"
 #include "core/sched.h"
 #include "core/tasklet.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -272,6 +274,47 @@ static void push_fields(lua_State *L, int i, const struct request *q, bool argum
     lua_setiuservalue(L, -2, 1);
 }
 
+/* ---- gone ---- */
+
+static int left(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    if (wait_result(L) != WAKE_SERVED) /* the request is over */
+        return 0;
+    lua_settop(L, 2);
+    deferred_settle(L, 2, true, 0);
+    return 0;
+}
+
+/* The body of a tasklet that lasts as long as the request: request, deferred. */
+static int watch_leaving(lua_State *L)
+{
+    struct request *q = lua_touserdata(L, 1);
+    struct connection *c = q->connection;
+    if (!c)
+        return 0;
+    if (c->gone) {
+        deferred_settle(L, 2, true, 0);
+        return 0;
+    }
+    return wait_on(L, &c->leaving, HUGE_VAL, 0, left);
+}
+
+/* Pushes a deferred that fires when the client has left. */
+static void push_gone(lua_State *L, struct request *q)
+{
+    deferred_push(L, 0);
+    if (!q->connection)
+        return;
+    lua_pushcfunction(L, watch_leaving);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -3);
+    tasklet_spawn(L, 2, 1);
+    lua_pop(L, 1);
+    if (q->connection && !q->connection->stream->closed && !q->connection->stream->ended)
+        stream_want_input(q->connection->stream);
+}
+
 /* ---- properties ---- */
 
 static void push_property(lua_State *L, struct request *q, const char *name)
@@ -298,6 +341,8 @@ static void push_property(lua_State *L, struct request *q, const char *name)
         lua_pushfstring(L, "1.%d", (int)h->minor);
     else if (strcmp(name, "peer") == 0 && q->connection)
         net_push_peer(L, &q->connection->peer);
+    else if (strcmp(name, "gone") == 0)
+        push_gone(L, q);
     else
         lua_pushnil(L);
 }
@@ -315,8 +360,11 @@ static void push_own(lua_State *L)
 
 static bool is_costly(const char *name)
 {
-    return strcmp(name, "headers") == 0 || strcmp(name, "args") == 0 ||
-           strcmp(name, "peer") == 0;
+    static const char *const names[] = {"headers", "args", "peer", "gone", NULL};
+    const char *const *n = names;
+    while (*n && strcmp(*n, name) != 0)
+        n++;
+    return *n;
 }
 
 /* __index; upvalue: the methods */

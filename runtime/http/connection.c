@@ -67,7 +67,7 @@ void connection_close(struct connection *c)
         stream_close(c->stream);
     buffer_free(&c->in, &rt->memory);
     buffer_free(&c->out, &rt->memory);
-    wait_wake_all(rt, &c->leaving, WAKE_SERVED);
+    wait_wake_all(rt, &c->leaving, WAKE_CLOSED);
     struct tasklet *t = wait_first(&server->full);
     if (t)
         wait_wake(rt, t, WAKE_SERVED);
