@@ -7,23 +7,8 @@ local function three()
     return deferred(), deferred(), deferred()
 end
 
--- The error of a deferred that has failed, its failure, which then counts as handled.
-local function failure_of(d)
-    local failure
-    d:add_errback(function(f) failure = f end)
-    return failure.value, failure
-end
-
-local function is_cancelled(d)
-    return neap.is(failure_of(d), neap.CancelledError)
-end
-
-local function collect()
-    for _ = 1, 3 do
-        collectgarbage()
-        sleep(0)
-    end
-end
+local failure_of, is_cancelled, collect =
+    record.failure_of, record.is_cancelled, record.collect
 
 -- The values of the errors that nobody handled in f, sorted.
 local function reported(f)

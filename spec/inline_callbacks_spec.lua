@@ -4,22 +4,8 @@ local record = require "spec.support.record"
 local unhandled = record.unhandled
 local yield = coroutine.yield
 
-local function failure_of(d)
-    local failure
-    d:add_errback(function(f) failure = f end)
-    return failure.value, failure
-end
-
-local function is_cancelled(d)
-    return neap.is(failure_of(d), neap.CancelledError)
-end
-
-local function collect()
-    for _ = 1, 3 do
-        collectgarbage()
-        sleep(0)
-    end
-end
+local failure_of, is_cancelled, collect =
+    record.failure_of, record.is_cancelled, record.collect
 
 local function start(f, ...)
     return neap.inline_callbacks(f)(...)

@@ -160,26 +160,33 @@ static int push_values(lua_State *L)
     return m->n;
 }
 
-static void lost(neap *N, const char *what)
+/* Hands a message, pushed on the main stack, to `to`; one that is lost is told. A runtime that
+** ends drops it. */
+static void take(neap *N, struct message *m, int (*to)(neap *, struct message *),
+                 const char *what)
 {
-    error_log(&N->rt, "%s: %s", what, N->error_text);
+    if (!N->closed) {
+        lua_pushlightuserdata(N->rt.L, m);
+        if (to(N, m) != NEAP_OK)
+            error_log(&N->rt, "%s: %s", what, N->error_text);
+    }
+    message_free(N, m);
 }
 
 /* ---- answers ---- */
 
+static int answer(neap *N, struct message *m)
+{
+    int status = embed_protect(N, push_values, 1, LUA_MULTRET, NEAP_EMEM);
+    if (status != NEAP_OK)
+        return status;
+    status = embed_settle(N, (neap_deferred){m->id}, m->ok, m->n);
+    return status == NEAP_EMEM ? status : NEAP_OK; /* a stale one is dropped in silence */
+}
+
 static void take_answer(struct runtime *rt, struct post *p)
 {
-    struct message *m = message_of(p);
-    neap *N = rt->host;
-    if (N->closed) {
-        message_free(N, m);
-        return;
-    }
-    lua_pushlightuserdata(rt->L, m);
-    if (embed_protect(N, push_values, 1, LUA_MULTRET, NEAP_EMEM) != NEAP_OK ||
-        embed_settle(N, (neap_deferred){m->id}, m->ok, m->n) == NEAP_EMEM)
-        lost(N, "an answer of another thread");
-    message_free(N, m);
+    take(rt->host, message_of(p), answer, "an answer of another thread");
 }
 
 int neap_settle_from(neap *N, neap_deferred d, int ok, const neap_value *v, int n)
@@ -300,18 +307,15 @@ static int deliver(lua_State *L)
     return 0;
 }
 
+static int send_on(neap *N, struct message *m)
+{
+    (void)m;
+    return embed_protect(N, deliver, 1, 0, NEAP_ERUN);
+}
+
 static void take_send(struct runtime *rt, struct post *p)
 {
-    struct message *m = message_of(p);
-    neap *N = rt->host;
-    if (N->closed) {
-        message_free(N, m);
-        return;
-    }
-    lua_pushlightuserdata(rt->L, m);
-    if (embed_protect(N, deliver, 1, 0, NEAP_ERUN) != NEAP_OK)
-        lost(N, "a message of another thread");
-    message_free(N, m);
+    take(rt->host, message_of(p), send_on, "a message of another thread");
 }
 
 int neap_send(neap *N, neap_chan c, const neap_value *v, int n)

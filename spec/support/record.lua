@@ -30,4 +30,24 @@ function record.unhandled(f, ...)
     return f(errors, ...)
 end
 
+---The error of a deferred that has failed, then its failure, which then counts as handled.
+function record.failure_of(d)
+    local failure
+    d:add_errback(function(f) failure = f end)
+    return failure.value, failure
+end
+
+---@return boolean whether the deferred has failed because it was cancelled
+function record.is_cancelled(d)
+    return neap.is(record.failure_of(d), neap.CancelledError)
+end
+
+---Collects what nobody holds, and lets the reports come.
+function record.collect()
+    for _ = 1, 3 do
+        collectgarbage()
+        sleep(0)
+    end
+end
+
 return record
