@@ -100,7 +100,7 @@ describe("select", function()
     end))
 
     it("finds what is left in the stream's own buffer", paired(function(a, b)
-        a:write("one\ntwo\n")
+        a:write("one\ntwo\n"):flush()
         assert.equal("one", b:read())
         assert.same({ 1, b }, { neap.select({ b }, 0) })
         assert.equal("two", b:read())
