@@ -17,7 +17,8 @@ libs_tls = -lssl -lcrypto
 PART_SRC = $(foreach p,$(PARTS),$(src_$p))
 
 # $(call has,header): yes, where the compiler finds it
-has = $(shell echo '\#include <$1>' | $(CC) $(CPPFLAGS) -E -x c -o /dev/null - 2>/dev/null && echo yes)
+hash := \#
+has = $(shell echo '$(hash)include <$1>' | $(CC) $(CPPFLAGS) -E -x c -o /dev/null - 2>/dev/null && echo yes)
 PARTS_BUILT := $(foreach p,$(PARTS),$(if $(call has,$(header_$p)),$p))
 PARTS_LEFT_OUT := $(filter-out $(PARTS_BUILT),$(PARTS))
 
