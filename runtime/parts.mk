@@ -9,7 +9,7 @@ header_names = ares.h
 package_names = libc-ares-dev
 libs_names = -lcares
 
-src_tls = runtime/net/tls.c
+src_tls = runtime/net/tls.c $(wildcard runtime/net/tls_*.c)
 header_tls = openssl/ssl.h
 package_tls = libssl-dev
 libs_tls = -lssl -lcrypto

@@ -1,0 +1,130 @@
+/* Certificates and keys, from files and from PEM text. */
+#define _GNU_SOURCE
+#include "net/tls_openssl.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <sys/stat.h>
+
+bool tls_complain(struct problem *p, const char *code, const char *what, const char *why)
+{
+    p->code = code;
+    snprintf(p->text, sizeof p->text, "tls: %s: %s", what, why);
+    return false;
+}
+
+const char *tls_why(void)
+{
+    const char *why = ERR_reason_error_string(ERR_peek_error());
+    return why ? why : "unusable";
+}
+
+static bool is_pem(const char *text)
+{
+    return strstr(text, "-----BEGIN ") != NULL;
+}
+
+/* How messages name a path or PEM text. */
+static const char *title(const char *text)
+{
+    return is_pem(text) ? "PEM text" : text;
+}
+
+static BIO *open_pem(const char *text, struct problem *p)
+{
+    ERR_clear_error();
+    errno = 0;
+    BIO *b = is_pem(text) ? BIO_new_mem_buf(text, -1) : BIO_new_file(text, "r");
+    if (!b)
+        tls_complain(p, errno ? strerrorname_np(errno) : "EINVAL", title(text),
+                     errno ? strerror(errno) : tls_why());
+    return b;
+}
+
+/* Nobody is asked for a passphrase. */
+static int no_passphrase(char *buffer, int size, int writing, void *ud)
+{
+    (void)buffer, (void)size, (void)writing, (void)ud;
+    return -1;
+}
+
+static bool at_end_of_pem(void)
+{
+    unsigned long e = ERR_peek_last_error();
+    return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+}
+
+/* The certificate, then those that lead from it to an authority. */
+static bool use_chain(SSL_CTX *ctx, BIO *b)
+{
+    X509 *x = PEM_read_bio_X509_AUX(b, NULL, no_passphrase, NULL);
+    bool ok = x && SSL_CTX_use_certificate(ctx, x) == 1;
+    X509_free(x);
+    while (ok && (x = PEM_read_bio_X509(b, NULL, no_passphrase, NULL))) {
+        ok = SSL_CTX_add0_chain_cert(ctx, x) == 1;
+        if (!ok)
+            X509_free(x);
+    }
+    return ok && at_end_of_pem();
+}
+
+static bool use_key(SSL_CTX *ctx, BIO *b)
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(b, NULL, no_passphrase, NULL);
+    bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1;
+    EVP_PKEY_free(key);
+    return ok;
+}
+
+bool tls_load_identity(SSL_CTX *ctx, const char *cert, const char *key, struct problem *p)
+{
+    BIO *b = open_pem(cert, p);
+    if (!b)
+        return false;
+    bool ok = use_chain(ctx, b);
+    if (!ok)
+        tls_complain(p, "EINVAL", title(cert), tls_why());
+    BIO_free(b);
+    if (!ok)
+        return false;
+    if (!key)
+        key = cert;
+    if (!(b = open_pem(key, p)))
+        return false;
+    ok = use_key(ctx, b) && SSL_CTX_check_private_key(ctx) == 1;
+    if (!ok)
+        tls_complain(p, "EINVAL", title(key), tls_why());
+    BIO_free(b);
+    return ok;
+}
+
+static bool add_authorities(SSL_CTX *ctx, BIO *b, bool server)
+{
+    X509 *x;
+    int n = 0;
+    bool ok = true;
+    while (ok && (x = PEM_read_bio_X509_AUX(b, NULL, no_passphrase, NULL))) {
+        n++;
+        ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), x) == 1 &&
+             (!server || SSL_CTX_add_client_CA(ctx, x) == 1);
+        X509_free(x);
+    }
+    return ok && n > 0 && at_end_of_pem();
+}
+
+bool tls_load_authorities(SSL_CTX *ctx, const char *ca, bool server, struct problem *p)
+{
+    struct stat st;
+    if (!is_pem(ca) && stat(ca, &st) == 0 && S_ISDIR(st.st_mode))
+        return SSL_CTX_load_verify_dir(ctx, ca) == 1 ||
+               tls_complain(p, "EINVAL", ca, tls_why());
+    BIO *b = open_pem(ca, p);
+    if (!b)
+        return false;
+    bool ok = add_authorities(ctx, b, server);
+    if (!ok)
+        tls_complain(p, "EINVAL", title(ca), tls_why());
+    BIO_free(b);
+    return ok;
+}
