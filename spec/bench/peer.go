@@ -1,11 +1,12 @@
-// peer.go switch|rendezvous|spawn, park|timers N, or echo PORT: the same work in Go, on one
-// processor.
+// peer.go switch|rendezvous|spawn, park|timers N, echo PORT or http PORT: the same work
+// in Go, on one processor.
 package main
 
 import (
 	"fmt"
 	"math/rand"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"strconv"
@@ -123,8 +124,18 @@ func serve(port string) {
 	}
 }
 
+func greet(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain")
+	w.Write([]byte("Hello, world!"))
+}
+
 func main() {
 	runtime.GOMAXPROCS(1)
+	if len(os.Args) > 2 && os.Args[1] == "http" {
+		err := http.ListenAndServe("127.0.0.1:"+os.Args[2], http.HandlerFunc(greet))
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if len(os.Args) > 2 && os.Args[1] == "echo" {
 		serve(os.Args[2])
 	}

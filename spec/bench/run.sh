@@ -11,11 +11,13 @@ port=$((20000 + $$ % 20000))
 rm -rf $out && mkdir -p $out
 
 : "${CC:=cc}" "${LUA_INC:=/usr/include/lua5.4}" "${LIBS:=-l:liblua5.4.a -l:libev.a -lm -ldl}"
-for c in floor echo_floor load start; do
+for c in floor echo_floor http_floor load start; do
     $CC -std=gnu11 -O2 -I"$LUA_INC" -o $out/$c spec/bench/$c.c $LIBS || exit 1
 done
 go=
 if command -v go >/dev/null && go build -o $out/peer spec/bench/peer.go; then go=$out/peer; fi
+nginx=
+[ ! -f /usr/lib/nginx/modules/ngx_http_lua_module.so ] || nginx=$(command -v nginx)
 lua=$(command -v lua5.4) || echo "start: skipped, there is no lua5.4 to compare with"
 
 # The server on one processor, what drives it on another.
@@ -28,12 +30,15 @@ sample() { # work who command...: takes down the figure that the command prints
     "$@" | awk -v work="$work" -v who="$who" '{ print work, who, $2, $3 }' >>$samples
 }
 
-load() { # command...: the command serves a port, given last, while the load runs
+load() { # kind command...: the command serves a port, given last, while the load runs
+    kind=$1
+    shift
     port=$((port + 1))
     $on_server "$@" $port >/dev/null &
-    $on_load $out/load $port $! 4
+    $on_load $out/load $port $! 4 $kind
     kill $! && wait $! 2>/dev/null
 }
+
 
 for round in 1 2 3; do
     for work in switch rendezvous spawn; do
@@ -55,12 +60,18 @@ for round in 1 2 3; do
     fi
 done
 for round in 1 2; do
-    sample echo floor load $out/echo_floor
-    sample echo neap load ./neap scripts/bench/echo.lua
-    [ -z "$go" ] || sample echo go load $go echo
+    sample echo floor load '' $out/echo_floor
+    sample echo neap load '' ./neap scripts/bench/echo.lua
+    [ -z "$go" ] || sample echo go load '' $go echo
+    for kind in http browser; do
+        sample $kind floor load $kind $out/http_floor
+        sample $kind neap load $kind ./neap scripts/bench/http.lua
+        [ -z "$go" ] || sample $kind go load $kind $go http
+        [ -z "$nginx" ] || sample $kind-nginx floor load $kind sh spec/bench/nginx.sh $out
+    done
 done
 
-awk -v lua="$lua" '
+awk -v lua="$lua" -v nginx="$nginx" '
     function sorted(key,   n, i, j, v) {
         n = count[key]
         for (i = 2; i <= n; i++) {
@@ -114,6 +125,12 @@ awk -v lua="$lua" '
         row("a parked tasklet, 100,000 of them", "park", "park")
         row("a random sleep, 100,000 of them", "timers", "timers")
         row("TCP echo, 64 x 64 bytes, server", "echo", "echo")
+        row("HTTP hello, 64 clients, server", "http", "http")
+        row("  with a browser's twelve fields", "browser", "browser")
+        if (nginx != "") {
+            row("HTTP hello, against nginx, LuaJIT", "http", "http-nginx")
+            row("  with a browser's twelve fields", "browser", "browser-nginx")
+        }
         if (lua != "")
             row("start, against " lua, "start", "start")
     }
