@@ -71,4 +71,13 @@ function http.serve(opts, handler)
         info and info.currentline or -1)
 end
 
-return http
+-- The helpers, each in a module of its own, are loaded on use.
+local helpers = { router = "router", redirect = "redirect", static = "static", form = "form",
+    multipart = "multipart", json = "json", json_body = "json", events = "events",
+    cookie = "cookie" }
+
+return setmetatable(http, { __index = function(_, name)
+    if not helpers[name] then return nil end
+    http[name] = require("neap.http." .. helpers[name])[name]
+    return http[name]
+end })

@@ -8,6 +8,8 @@ local help = {}
 local MODULES = {
     "neap.types", "neap.tasklets", "neap.time", "neap.scope", "neap.sync", "neap.deferreds",
     "neap.exchange", "neap.pretty", "neap.stackless", "neap.twisted",
+    "neap.http", "neap.http.router", "neap.http.redirect", "neap.http.cookie", "neap.http.form",
+    "neap.http.json",
 }
 
 -- The name and arguments that a line of source defines.
