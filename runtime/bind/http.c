@@ -325,6 +325,7 @@ int bind_open_http(lua_State *L)
         L, OBJECT_HTTP_CONNECTION,
         &(struct object_class){.name = "http connection", .metamethods = connection_meta});
     http_open_requests(L);
+    http_open_answers(L);
     luaL_newlib(L, functions);
     return 1;
 }

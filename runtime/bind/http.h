@@ -31,10 +31,22 @@ int http_serve_connection(lua_State *L);
 ** body, or UINT64_MAX: it is streamed. Raises for a bad field; nothing of it is then sent. [E] */
 void http_begin_answer(lua_State *L, struct connection *c, int status, int h, uint64_t length);
 
+/* The same where all fields are plain texts, and none is a length; false: they are not, and
+** nothing was done. Never raises; needs two slots of the stack. */
+bool http_begin_plain_answer(lua_State *L, struct connection *c, int status, int h,
+                             uint64_t length);
+
 /* After a wait on the stream's reader or writer. [E] */
 enum wake http_input_came(lua_State *L, struct stream *s);
 enum wake http_room_came(lua_State *L, struct stream *s);
 
+/* Methods of a request. */
+int http_body(lua_State *L);
+int http_read_some(lua_State *L);
+int http_respond(lua_State *L);
+int http_upgrade(lua_State *L);
+
 void http_open_requests(lua_State *L);
+void http_open_answers(lua_State *L);
 
 #endif

@@ -12,9 +12,9 @@
 #include <errno.h>
 #include <math.h>
 
-/* The frame. In front of the results of a call lies what was called: the handler's request,
-** then the body that is being sent. */
-enum { SERVER = 1, HANDLER, STREAM, CONNECTION, REQUEST, CATCH, RESULT };
+/* The frame. In front of the results of a call lies the request, then the body that is being
+** sent. */
+enum { SERVER = 1, HANDLER, STREAM, CONNECTION, CATCH, REQUEST, RESULT };
 
 enum { SMALL = 16384, PIECE = 32768 };
 
@@ -59,7 +59,8 @@ static int woken(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     struct run r = {.L = L, .c = lua_touserdata(L, CONNECTION)};
     struct stream *s = r.c->stream;
-    r.c->waited += ctx == WAIT_INPUT ? runtime_now(runtime_of(L)) - r.c->wait_began : 0;
+    if (ctx == WAIT_INPUT && r.c->request)
+        r.c->waited += runtime_now(runtime_of(L)) - r.c->wait_began;
     r.why = ctx == WAIT_INPUT  ? http_input_came(L, s)
             : ctx == WAIT_ROOM ? http_room_came(L, s)
                                : wait_result(L);
@@ -87,7 +88,8 @@ static int run(struct run *r)
         case WAIT_INPUT:
             wait_check(L);
             stream_want_input(c->stream);
-            c->wait_began = runtime_now(rt);
+            if (c->request) /* for its body */
+                c->wait_began = runtime_now(rt);
             return wait_on(L, &c->stream->reader, r->timeout, WAIT_INPUT, woken);
         case WAIT_ROOM:
             wait_check(L);
@@ -135,9 +137,8 @@ static enum next call_handler(struct run *r)
 static enum next begin_request(struct run *r)
 {
     lua_State *L = r->L;
-    lua_settop(L, CONNECTION);
+    lua_settop(L, CATCH);
     http_push_request(L, r->c, CONNECTION);
-    lua_pushcfunction(L, error_handler);
     return r->c->server->reactor && !r->c->body.done ? go(r, READ_WHOLE) : call_handler(r);
 }
 
@@ -287,56 +288,48 @@ static int64_t body_length(lua_State *L, int i)
     return total;
 }
 
-/* The frame of an answer, whatever the handler returned: status, headers or nil, body. */
-static bool normalize(lua_State *L, lua_Integer *status)
+/* What a handler returned: places in the frame, 0: nothing is there. */
+struct parts {
+    lua_Integer status;
+    int headers, body;
+};
+
+static bool find_parts(lua_State *L, struct parts *p)
 {
-    *status = 200;
-    if (lua_type(L, RESULT) == LUA_TNUMBER) {
-        int whole;
-        *status = lua_tointegerx(L, RESULT, &whole);
-        if (!whole || *status < 200 || *status > 599)
-            return false;
-        lua_remove(L, RESULT);
-        if (lua_gettop(L) < RESULT + 1 && !is_headers(L, RESULT)) { /* status, body */
-            lua_settop(L, RESULT);
-            lua_pushnil(L);
-            lua_insert(L, RESULT);
-        }
-    } else {
-        lua_settop(L, RESULT);
-        lua_pushnil(L);
-        lua_insert(L, RESULT);
-    }
-    lua_settop(L, RESULT + 1);
-    if (!lua_isnil(L, RESULT) && !lua_istable(L, RESULT))
+    int top = lua_gettop(L), whole;
+    *p = (struct parts){.status = 200, .body = RESULT};
+    if (lua_type(L, RESULT) != LUA_TNUMBER)
+        return true;
+    p->status = lua_tointegerx(L, RESULT, &whole);
+    if (!whole || p->status < 200 || p->status > 599)
         return false;
-    if (lua_isnil(L, RESULT + 1)) {
-        lua_pushstring(L, *status >= 400 ? http_reason((int)*status) : "");
-        lua_replace(L, RESULT + 1);
-    }
-    return true;
+    if (top > RESULT + 1 || is_headers(L, RESULT + 1))
+        p->headers = RESULT + 1;
+    p->body = p->headers ? RESULT + 2 : RESULT + 1;
+    if (p->headers && lua_isnil(L, p->headers))
+        p->headers = 0;
+    if (p->body > top || lua_isnil(L, p->body))
+        p->body = 0;
+    return !p->headers || lua_istable(L, p->headers);
 }
 
 static int begin_answer(lua_State *L)
 {
     struct connection *c = lua_touserdata(L, 1);
-    http_begin_answer(L, c, (int)lua_tointeger(L, 2), lua_isnil(L, 3) ? 0 : 3,
-                      (uint64_t)lua_tointeger(L, 4));
+    http_begin_answer(L, c, (int)lua_tointeger(L, 2), 3, (uint64_t)lua_tointeger(L, 4));
     return 0;
 }
 
-/* The head of the answer in the frame; an error, with its traceback, is on the top. */
-static bool send_head(struct run *r, lua_Integer status, int64_t length)
+/* Puts the head of the answer; an error, with its traceback, is on the top. */
+static bool put_head(struct run *r, const struct parts *p, int64_t length)
 {
     lua_State *L = r->L;
-    if (lua_isnil(L, RESULT)) {
-        http_begin_answer(L, r->c, (int)status, 0, (uint64_t)length);
+    if (http_begin_plain_answer(L, r->c, (int)p->status, p->headers, (uint64_t)length))
         return true;
-    }
     lua_pushcfunction(L, begin_answer);
     lua_pushvalue(L, CONNECTION);
-    lua_pushinteger(L, status);
-    lua_pushvalue(L, RESULT);
+    lua_pushinteger(L, p->status);
+    lua_pushvalue(L, p->headers);
     lua_pushinteger(L, (lua_Integer)length);
     return lua_pcall(L, 4, 0, CATCH) == LUA_OK;
 }
@@ -370,11 +363,26 @@ static int wait_for_answer(lua_State *L)
     return deferred_wait(L, HUGE_VAL, 0, deferred_came);
 }
 
+/* Sends the body at index i of the frame, whose head is out. */
+static enum next begin_body(struct run *r, int i, int64_t length)
+{
+    struct connection *c = r->c;
+    if (lua_type(r->L, i) == LUA_TSTRING && length <= SMALL && buffer_length(&c->out) < SMALL) {
+        connection_piece(c, lua_tostring(r->L, i), (size_t)length);
+        connection_end_body(c);
+        return go(r, DRAIN);
+    }
+    c->item = 1;
+    c->offset = 0;
+    lua_copy(r->L, i, RESULT);
+    lua_settop(r->L, RESULT);
+    return go(r, SEND);
+}
+
 static enum next answer(struct run *r)
 {
     lua_State *L = r->L;
-    struct connection *c = r->c;
-    lua_Integer status;
+    struct parts p;
     int top = lua_gettop(L);
     if (top >= RESULT && object_test(L, top, OBJECT_DEFERRED)) {
         lua_pushcfunction(L, wait_for_answer); /* its results take its place */
@@ -385,21 +393,16 @@ static enum next answer(struct run *r)
     }
     if (top < RESULT || lua_isnil(L, RESULT))
         return fail_with(r, "the handler returned nothing");
-    if (!normalize(L, &status))
+    if (!find_parts(L, &p))
         return fail_with(r, "the handler returned a bad status or headers");
-    int64_t length = body_length(L, RESULT + 1);
-    if (length < 0) {
-        lua_settop(L, RESULT + 1);
-        if (!bind_callable(L, RESULT + 1))
-            return fail_with(r,
-                             "the handler returned a body that is no text, list or function");
+    if (!p.body) {
+        lua_pushstring(L, p.status >= 400 ? http_reason((int)p.status) : "");
+        p.body = lua_gettop(L);
     }
-    if (!send_head(r, status, length))
-        return failed(r);
-    c->item = 1;
-    c->offset = 0;
-    lua_remove(L, RESULT);
-    return go(r, SEND);
+    int64_t length = body_length(L, p.body);
+    if (length < 0 && !bind_callable(L, p.body))
+        return fail_with(r, "the handler returned a body that is no text, list or function");
+    return put_head(r, &p, length) ? begin_body(r, p.body, length) : failed(r);
 }
 
 static enum next returned(struct run *r)
@@ -580,5 +583,6 @@ int http_serve_connection(lua_State *L)
 {
     struct run r = {.L = L, .c = lua_touserdata(L, CONNECTION)};
     lua_toclose(L, CONNECTION);
+    lua_pushcfunction(L, error_handler);
     return run(&r);
 }

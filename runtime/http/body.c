@@ -92,10 +92,10 @@ static bool step(struct body *b, char c)
         return c == '\n';
     case FIELD_FIRST:
         b->state = c == '\r' ? END_LF : FIELD_NAME;
-        return c == '\r' || (++b->trailer <= TRAILER_MAX && head_is_token((unsigned char)c));
+        return c == '\r' || (++b->trailer <= TRAILER_MAX && head_is(c, HEAD_TOKEN));
     case FIELD_NAME:
         b->state = c == ':' ? FIELD_VALUE : FIELD_NAME;
-        return ++b->trailer <= TRAILER_MAX && (c == ':' || head_is_token((unsigned char)c));
+        return ++b->trailer <= TRAILER_MAX && (c == ':' || head_is(c, HEAD_TOKEN));
     case FIELD_VALUE:
         b->state = c == '\r' ? FIELD_LF : FIELD_VALUE;
         return ++b->trailer <= TRAILER_MAX && (c == '\r' || is_text(c));

@@ -9,6 +9,20 @@
 /* A body's time grows by a second with so many bytes. */
 static const double bytes_per_second = 65536;
 
+/* Inlined, for an answer is put together of many small pieces. */
+static inline void put(struct connection *c, const char *s, size_t n)
+{
+    struct buffer *b = &c->out;
+    if (b->cap - b->to >= n) {
+        memcpy(b->data + b->to, s, n);
+        b->to += n;
+    } else if (buffer_append(b, &c->server->rt->memory, s, n) < 0) {
+        c->no_memory = true;
+    }
+}
+
+#define PUT(c, text) put(c, text, sizeof(text) - 1)
+
 /* ---- opening and closing ---- */
 
 static const struct wait_class leaving_class = {.what = "a client to leave", .outside = true};
@@ -106,8 +120,7 @@ static int parse(struct connection *c)
     }
     if (n == 0 || (n == 1 && *p == '\r' && !c->blank))
         return 0;
-    if (!c->begun && (c->begun = true))
-        c->deadline = runtime_now(c->server->rt) + c->server->limits.head_timeout;
+    c->begun = true;
     return head_parse(&c->parser, &c->head, p, n, &c->server->limits.head);
 }
 
@@ -141,8 +154,10 @@ double connection_head_time(struct connection *c)
 {
     if (!c->begun)
         return c->server->limits.idle_timeout;
-    double left = c->deadline - runtime_now(c->server->rt);
-    return left > 0 ? left : 0;
+    double now = runtime_now(c->server->rt);
+    if (c->deadline == HUGE_VAL)
+        c->deadline = now + c->server->limits.head_timeout;
+    return c->deadline > now ? c->deadline - now : 0;
 }
 
 double connection_body_time(const struct connection *c)
@@ -156,7 +171,7 @@ static int invite(struct connection *c)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     if (c->head.expects && !c->continued && !c->answered)
-        connection_put(c, text, sizeof text - 1);
+        put(c, text, sizeof text - 1);
     c->continued = true;
     int r = connection_flush(c);
     return r == -EAGAIN ? -ENOBUFS : r < 0 ? -ECONNRESET : 0;
@@ -207,14 +222,6 @@ int connection_read_body(struct connection *c, size_t max)
 }
 
 /* ---- writing ---- */
-
-void connection_put(struct connection *c, const char *s, size_t n)
-{
-    if (buffer_append(&c->out, &c->server->rt->memory, s, n) < 0)
-        c->no_memory = true;
-}
-
-#define PUT(c, text) connection_put(c, text, sizeof(text) - 1)
 
 const char *http_reason(int status)
 {
@@ -275,7 +282,7 @@ static void put_number(struct connection *c, uint64_t n, unsigned base)
     do
         *--p = "0123456789abcdef"[n % base];
     while (n /= base);
-    connection_put(c, p, (size_t)(text + sizeof text - p));
+    put(c, p, (size_t)(text + sizeof text - p));
 }
 
 static void put_date(struct connection *c)
@@ -287,15 +294,14 @@ static void put_date(struct connection *c)
         static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
         struct tm t;
         gmtime_r(&now, &t);
-        snprintf(server->date, DATE_TEXT, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
-                 days + t.tm_wday * 3, (unsigned)t.tm_mday % 100, months + t.tm_mon * 3,
+        snprintf(server->date, sizeof server->date,
+                 "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n", days + t.tm_wday * 3,
+                 (unsigned)t.tm_mday % 100, months + t.tm_mon * 3,
                  (unsigned)(t.tm_year + 1900) % 10000, (unsigned)t.tm_hour % 100,
                  (unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100);
         server->date_at = now;
     }
-    PUT(c, "Date: ");
-    connection_put(c, server->date, DATE_TEXT - 1);
-    PUT(c, "\r\n");
+    put(c, server->date, DATE_LINE);
 }
 
 void connection_begin_head(struct connection *c, int status)
@@ -309,7 +315,7 @@ void connection_begin_head(struct connection *c, int status)
     PUT(c, "HTTP/1.1 ");
     put_number(c, (uint64_t)status, 10);
     PUT(c, " ");
-    connection_put(c, http_reason(status), strlen(http_reason(status)));
+    put(c, http_reason(status), strlen(http_reason(status)));
     PUT(c, "\r\n");
 }
 
@@ -323,9 +329,9 @@ void connection_drop_head(struct connection *c)
 void connection_field(struct connection *c, const char *name, size_t n, const char *value,
                       size_t m)
 {
-    connection_put(c, name, n);
+    put(c, name, n);
     PUT(c, ": ");
-    connection_put(c, value, m);
+    put(c, value, m);
     PUT(c, "\r\n");
 }
 
@@ -385,7 +391,7 @@ void connection_piece(struct connection *c, const char *s, size_t n)
         put_number(c, n, 16);
         PUT(c, "\r\n");
     }
-    connection_put(c, s, n);
+    put(c, s, n);
     if (c->out_framing == OUT_CHUNKED)
         PUT(c, "\r\n");
 }

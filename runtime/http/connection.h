@@ -10,7 +10,7 @@
 
 #include <time.h>
 
-enum { DATE_TEXT = 30, OUT_ENOUGH = 65536, DRAIN_MAX = 262144 };
+enum { DATE_LINE = 37, OUT_ENOUGH = 65536, DRAIN_MAX = 262144 };
 
 struct http_limits {
     struct head_limits head;
@@ -30,7 +30,7 @@ struct http_server {
     bool draining; /* answers are the last of their connections */
     bool closed;   /* nothing is accepted any more */
     time_t date_at;
-    char date[DATE_TEXT];
+    char date[DATE_LINE + 1]; /* its line in a head, made at date_at */
 };
 
 /* How the end of an answer is told. */
@@ -53,7 +53,7 @@ struct connection {
     struct buffer in;          /* what has come of a body that is wanted whole */
     struct buffer out;         /* what has been answered, and not yet been written */
     size_t mark;               /* where in `out` the head that is being made begins */
-    double deadline;           /* of the head */
+    double deadline;           /* of a head that has not come whole; HUGE_VAL: none yet */
     double wait_began;         /* the last wait for input */
     uint64_t drained;          /* bytes of the body that nobody wanted */
     size_t offset;             /* bytes sent of the text at hand */
@@ -107,8 +107,6 @@ double connection_body_time(const struct connection *c);
 void connection_refuse(struct connection *c, int status);
 
 /* ---- writing ---- */
-
-void connection_put(struct connection *c, const char *s, size_t n);
 
 /* Begins an answer's head; the fields follow. */
 void connection_begin_head(struct connection *c, int status);

@@ -6,27 +6,73 @@
 
 /* ---- what may stand where ---- */
 
-bool head_is_token(unsigned char c)
+enum {
+    MARK = HEAD_HOST | HEAD_TOKEN | HEAD_LINE | HEAD_PLAIN,
+    LETTER = MARK,
+    DIGIT = MARK | HEAD_DIGIT | HEAD_HEX,
+    IN_HOST = HEAD_HOST | HEAD_LINE | HEAD_PLAIN,
+    IN_TARGET = HEAD_LINE | HEAD_PLAIN
+};
+
+const uint8_t head_classes[256] = {
+    [' '] = HEAD_LINE,
+    ['!'] = MARK,
+    ['"'] = IN_TARGET,
+    ['#'] = HEAD_HOST | HEAD_TOKEN | HEAD_LINE,
+    ['$'] = MARK,
+    ['%'] = HEAD_HOST | HEAD_TOKEN | HEAD_LINE,
+    ['&'] = MARK,
+    ['\''] = MARK,
+    ['('] = IN_HOST,
+    [')'] = IN_HOST,
+    ['*'] = MARK,
+    ['+'] = MARK,
+    [','] = IN_TARGET,
+    ['-'] = MARK,
+    ['.'] = HEAD_HOST | HEAD_TOKEN | HEAD_LINE,
+    ['/'] = IN_TARGET,
+    ['0' ... '9'] = DIGIT,
+    [':'] = IN_TARGET,
+    [';'] = IN_HOST,
+    ['<'] = IN_TARGET,
+    ['='] = IN_HOST,
+    ['>'] = IN_TARGET,
+    ['?'] = HEAD_LINE,
+    ['@'] = IN_TARGET,
+    ['A' ... 'F'] = LETTER | HEAD_HEX,
+    ['G' ... 'Z'] = LETTER,
+    ['[' ... ']'] = IN_TARGET,
+    ['^' ... '`'] = MARK,
+    ['a' ... 'f'] = LETTER | HEAD_HEX,
+    ['g' ... 'z'] = LETTER,
+    ['{'] = IN_TARGET,
+    ['|'] = MARK,
+    ['}'] = IN_TARGET,
+    ['~'] = MARK,
+};
+
+/* How many of the n bytes at p, from the first on, are of a class. */
+static inline size_t span(const char *p, size_t n, enum head_class class)
 {
-    static const char marks[] = "!#$%&'*+-.^_`|~";
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr(marks, c));
+    size_t i = 0;
+    while (i < n && head_is(p[i], class))
+        i++;
+    return i;
 }
 
 static bool is_digit(char c)
 {
-    return c >= '0' && c <= '9';
+    return head_is(c, HEAD_DIGIT);
 }
 
 static bool is_hex(char c)
 {
-    return is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'f');
+    return head_is(c, HEAD_HEX);
 }
 
 /* host[:port], or nothing */
 static bool host_is_good(const char *p, size_t n)
 {
-    static const char marks[] = "-._~%!$&'()*+;=";
     size_t i = 0;
     if (n > 0 && *p == '[') {
         for (i = 1; i < n && (is_hex(p[i]) || p[i] == ':' || p[i] == '.'); i++)
@@ -34,24 +80,17 @@ static bool host_is_good(const char *p, size_t n)
         if (i < 3 || i == n || p[i++] != ']')
             return false;
     } else {
-        for (; i < n && p[i] != ':'; i++)
-            if (!head_is_token((unsigned char)p[i]) && !strchr(marks, p[i]))
-                return false;
+        i = span(p, n, HEAD_HOST);
     }
     if (i < n && p[i++] != ':')
         return false;
-    for (; i < n; i++)
-        if (!is_digit(p[i]))
-            return false;
-    return true;
+    return i + span(p + i, n - i, HEAD_DIGIT) == n;
 }
 
 /* Every %xx whole and none of them a NUL; no step above the root. */
 static bool path_is_good(const char *p, size_t n)
 {
     int depth = 0;
-    if (!memchr(p, '%', n) && !memmem(p, n, "..", 2))
-        return true;
     for (size_t i = 0, begin = 0, dots = 0; i <= n; i++) {
         char c = i < n ? p[i] : '/';
         if (c == '%') {
@@ -91,17 +130,14 @@ static bool query_is_good(const char *p, size_t n)
 /* Looks at what has come of the first line: its length, 0: not all of it, or a status. */
 static int find_line(struct head_parser *h, const char *p, size_t n)
 {
-    for (size_t i = h->looked; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c == '\n')
-            return i > 0 && p[i - 1] == '\r' ? (int)i + 1 : -400;
-        if ((c < ' ' && c != '\r') || c > '~' || (i > 0 && p[i - 1] == '\r'))
-            return -400;
-        if (i >= HEAD_LINE_MAX)
-            return -414;
-    }
-    h->looked = n;
-    return 0;
+    size_t end = n < HEAD_LINE_MAX ? n : HEAD_LINE_MAX;
+    size_t i = h->looked + span(p + h->looked, end - h->looked, HEAD_LINE);
+    h->looked = i;
+    if (i == n || (i + 1 == n && p[i] == '\r' && i < HEAD_LINE_MAX))
+        return 0;
+    if (i == HEAD_LINE_MAX && (p[i] == '\r' || head_is(p[i], HEAD_LINE)))
+        return -414;
+    return p[i] == '\r' && p[i + 1] == '\n' ? (int)i + 2 : -400;
 }
 
 /* "HTTP/1.1" */
@@ -145,8 +181,10 @@ static int check_target(struct head *head, const char *p)
     if (head->method_length == 7 && memcmp(p, "CONNECT", 7) == 0)
         return -501;
     head->path_at = head->target_at;
+    head->path_length = head->target_length;
+    if (*t == '/' && span(t, n, HEAD_PLAIN) == n)
+        return 0;
     if (n == 1 && *t == '*') {
-        head->path_length = 1;
         return head->method_length == 7 && memcmp(p, "OPTIONS", 7) == 0 ? 0 : -400;
     }
     if (memchr(t, '#', n) || (*t != '/' && check_absolute(head, p) < 0))
@@ -166,9 +204,8 @@ static int check_line(struct head *head, const char *p, size_t n)
     const char *space = memchr(p, ' ', n);
     if (!space || space == p)
         return -400;
-    for (const char *m = p; m < space; m++)
-        if (!head_is_token((unsigned char)*m))
-            return -400;
+    if (p + span(p, (size_t)(space - p), HEAD_TOKEN) != space)
+        return -400;
     const char *target = space + 1, *end = p + n - 2;
     const char *second = memchr(target, ' ', (size_t)(end - target));
     if (!second || second == target)
@@ -288,13 +325,10 @@ static int take_field(struct head *head, struct said *said, const struct field *
 /* The line of n bytes at p, without its CR LF. */
 static int cut_field(struct field *f, const char *p, size_t n)
 {
-    const char *colon = memchr(p, ':', n);
-    if (!colon || colon == p)
+    size_t name = span(p, n, HEAD_TOKEN);
+    if (name == 0 || name == n || p[name] != ':')
         return -400;
-    *f = (struct field){p, colon + 1, (size_t)(colon - p), (size_t)(p + n - colon - 1)};
-    for (size_t i = 0; i < f->name_length; i++)
-        if (!head_is_token((unsigned char)p[i]))
-            return -400;
+    *f = (struct field){p, p + name + 1, name, n - name - 1};
     while (f->value_length > 0 && (*f->value == ' ' || *f->value == '\t'))
         f->value++, f->value_length--;
     while (f->value_length > 0 &&

@@ -50,7 +50,21 @@ void head_parser_reset(struct head_parser *h);
 int head_parse(struct head_parser *h, struct head *head, const char *p, size_t n,
                const struct head_limits *limits);
 
-/* Whether c may stand in a method or a field's name. */
-bool head_is_token(unsigned char c);
+/* Where a byte may stand. */
+enum head_class {
+    HEAD_TOKEN = 1, /* in a method or a field's name */
+    HEAD_HOST = 2,  /* in a host's name */
+    HEAD_LINE = 4,  /* in the first line */
+    HEAD_PLAIN = 8, /* in a target, and means nothing special there */
+    HEAD_DIGIT = 16,
+    HEAD_HEX = 32
+};
+
+extern const uint8_t head_classes[256];
+
+static inline bool head_is(char c, enum head_class class)
+{
+    return head_classes[(unsigned char)c] & class;
+}
 
 #endif
