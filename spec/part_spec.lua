@@ -108,7 +108,7 @@ describe("a part", function()
             if not there("libcares") then return pending("no c-ares") end
             child.make("parts")
             build("compile -DPART_INSIDE -o $d/names spec/embed/parts.c " ..
-                "build/plain/parts/libneap-names.a $static -lcares")
+                "build/pic/parts/libneap-names.a $static -lcares")
             assert.equal("function\nfunction\n", run("names", "print(type(require 'neap.names'))"))
         end)
     end)
