@@ -196,4 +196,4 @@ clean:
 .PHONY: all run test check lint layers exports stress asan bench install uninstall clean deps-run deps-test deps-lint headers always
 .DELETE_ON_ERROR:
 
--include spec/lua_tests.mk $(wildcard build/*/*/*/*.d)
+-include spec/lua_tests.mk spec/embed.mk $(wildcard build/*/*/*/*.d)

@@ -1,38 +1,13 @@
-/* What happens when memory runs out: the Nth allocation fails, for N = 1, 2, ... until none
-** is left to fail; once alone, once with all that follow. Every time the runtime says so,
-** nothing crashes, and every byte comes back. (libev's own allocations do not come here.)
-**
-** memory [FROM [TO [persistent]]]: only those. */
-#include "embed/check.h"
+/* A program of tasklets, channels, deferreds and sockets while memory runs out. Every time the
+** runtime says so, nothing crashes, and every byte comes back. */
+#include "embed/scarce.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 struct account {
-    long calls, fail_at; /* 0: never */
-    int persistent, refused, reported;
-    size_t held;
+    struct scarce scarce;
+    int reported;
 };
-
-static void *alloc(void *ud, void *p, size_t old, size_t n)
-{
-    struct account *a = ud;
-    CHECK(p ? old > 0 : old == 0); /* sizes are exact */
-    if (n > old && a->fail_at) {
-        a->calls++;
-        if (a->calls == a->fail_at || (a->persistent && a->calls > a->fail_at)) {
-            a->refused++;
-            return NULL;
-        }
-    }
-    void *q = NULL;
-    if (n == 0)
-        free(p);
-    else
-        CHECK(q = realloc(p, n));
-    a->held += n - old;
-    return q;
-}
 
 static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
 {
@@ -112,47 +87,33 @@ static int watched_run(neap *N)
     return r == 1 ? NEAP_OK : r;
 }
 
-/* One life; whether an allocation failed in it. */
-static int live(long fail_at, int persistent)
+static void run(neap *N, struct account *a)
 {
-    struct account a = {.fail_at = fail_at, .persistent = persistent};
-    const char *why = NULL;
-    neap_config c = {.size = sizeof c, .ud = &a, .alloc = alloc, .fail = on_fail};
-    neap *N = neap_new(&c, &why);
-    if (N) {
-        neap_task t = neap_text(N, script, strlen(script), "=memory");
-        int error = neap_error(N, &why);
-        if (t.id)
-            CHECK((persistent ? watched_run(N) : neap_run(N)) == NEAP_OK ||
-                  neap_error(N, NULL) == NEAP_EMEM);
-        else
-            CHECK(a.refused && error == NEAP_EMEM && *why);
-        if (!a.refused)
-            CHECK(a.reported == 0 && neap_status(N, t) == NEAP_DONE);
-        neap_free(N);
-    } else {
-        CHECK(a.refused && why && *why);
+    const char *why;
+    neap_task t = neap_text(N, script, strlen(script), "=memory");
+    if (!t.id) {
+        CHECK(a->scarce.refused && neap_error(N, &why) == NEAP_EMEM && *why);
+        return;
     }
-    CHECK(a.held == 0);
-    return a.refused;
+    CHECK((a->scarce.persistent ? watched_run(N) : neap_run(N)) == NEAP_OK ||
+          neap_error(N, NULL) == NEAP_EMEM);
+    if (!a->scarce.refused)
+        CHECK(a->reported == 0 && neap_status(N, t) == NEAP_DONE);
+}
+
+static void live(const neap_config *config, struct scarce *s)
+{
+    const char *why = NULL;
+    neap_config c = *config;
+    c.fail = on_fail;
+    neap *N = neap_new(&c, &why);
+    CHECK(N || (s->refused && why && *why));
+    if (N)
+        run(N, (struct account *)s);
+    neap_free(N);
 }
 
 int main(int argc, char **argv)
 {
-    long from = argc > 1 ? atol(argv[1]) : 1, to = argc > 2 ? atol(argv[2]) : 1000000;
-    int persistent = argc > 3;
-    long n = from, both = 0;
-    alarm(120);
-    CHECK(!live(0, 0));
-    for (; persistent<2; persistent += argc> 3 ? 2 : 1) {
-        for (n = from; n <= to; n++) {
-            if (argc > 1)
-                fprintf(stderr, "%ld\n", n);
-            if (!live(n, persistent))
-                break;
-        }
-        both += n - from;
-    }
-    printf("%ld\n", both);
-    return 0;
+    return scarce_main(argc, argv, live, sizeof(struct account));
 }

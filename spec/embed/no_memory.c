@@ -1,53 +1,25 @@
-/* All of neap.h while memory runs out: the Nth allocation fails, for N = 1, 2, ... until none
-** is left to fail; once alone, once with all that follow. Each call then works, or says
-** NEAP_EMEM (an id: 0); nobody is told twice, and every byte comes back.
-**
-** no_memory [FROM [TO [persistent]]]: only those. */
-#include "embed/check.h"
+/* All of neap.h while memory runs out. Each call then works, or says NEAP_EMEM (an id: 0);
+** nobody is told twice, and every byte comes back. */
+#include "embed/scarce.h"
 #include "lauxlib.h"
 
-#include <pthread.h>
-#include <unistd.h>
-
 struct account {
-    long calls, fail_at; /* 0: never */
-    int persistent, refused;
-    size_t held;
+    struct scarce scarce;
     int watched, told; /* neap_then's */
     neap_deferred asked;
 };
 
-/* Posts allocate here too, on this one thread. */
-static void *alloc(void *ud, void *p, size_t old, size_t n)
-{
-    struct account *a = ud;
-    CHECK(p ? old > 0 : old == 0); /* sizes are exact */
-    if (n > old && a->fail_at) {
-        a->calls++;
-        if (a->calls == a->fail_at || (a->persistent && a->calls > a->fail_at)) {
-            a->refused++;
-            return NULL;
-        }
-    }
-    void *q = NULL;
-    if (n == 0)
-        free(p);
-    else
-        CHECK(q = realloc(p, n));
-    a->held += n - old;
-    return q;
-}
-
 /* Fine, or out of memory and that was so. */
 static int fine(struct account *a, int result)
 {
-    return result >= 0 || (a->refused && result == NEAP_EMEM);
+    return result >= 0 || (a->scarce.refused && result == NEAP_EMEM);
 }
 
 static int any(struct account *a, int result) /* or what it is about has not come to be */
 {
-    return fine(a, result) || (a->refused && (result == NEAP_ESTALE || result == NEAP_ERUN ||
-                                              result == NEAP_EARG));
+    return fine(a, result) ||
+           (a->scarce.refused &&
+            (result == NEAP_ESTALE || result == NEAP_ERUN || result == NEAP_EARG));
 }
 
 static int load(void *ud, lua_State *L, const char *name)
@@ -107,7 +79,7 @@ static int bind(lua_State *L)
 static neap_task text(neap *N, struct account *a, const char *s)
 {
     neap_task t = neap_text(N, s, strlen(s), "=t");
-    CHECK(t.id || (a->refused && neap_error(N, NULL) == NEAP_EMEM));
+    CHECK(t.id || (a->scarce.refused && neap_error(N, NULL) == NEAP_EMEM));
     if (t.id && neap_then(N, t, on_end, a) == NEAP_OK)
         a->watched++;
     return t;
@@ -141,7 +113,7 @@ static void use(neap *N, struct account *a)
     CHECK(fine(a, neap_step(N, 0.1, -1)));
     CHECK(any(a, neap_reload(N, "mod")));
     if (a->asked.id) {
-        CHECK(lua_checkstack(L, 2) || a->refused);
+        CHECK(lua_checkstack(L, 2) || a->scarce.refused);
         lua_settop(L, 0);
         CHECK(any(a, neap_settle(N, a->asked, 1, 0)));
     }
@@ -149,50 +121,36 @@ static void use(neap *N, struct account *a)
     CHECK(fine(a, neap_step(N, 1, -1)));
     CHECK(fine(a, neap_pause_group(N, 7, 0)));
     char buf[40];
-    CHECK(neap_trace(N, sleeps, buf, sizeof buf) > 0 || a->refused);
+    CHECK(neap_trace(N, sleeps, buf, sizeof buf) > 0 || a->scarce.refused);
     CHECK(any(a, neap_revoke(N, "enemy", 17)));
     CHECK(any(a, neap_kill(N, sleeps, "enough")));
     CHECK(fine(a, neap_kill_group(N, 7)));
     CHECK(fine(a, neap_gc(N, 1000)) && fine(a, neap_gc(N, -1)));
     CHECK(fine(a, neap_step(N, 0, -1)));
     CHECK(any(a, neap_status(N, asks)) && any(a, neap_status(N, hears)));
-    if (!a->refused)
+    if (!a->scarce.refused)
         CHECK(neap_status(N, asks) == NEAP_DONE && neap_status(N, sleeps) == NEAP_FAILED);
 }
 
-/* One life; whether an allocation failed in it. */
-static int live(long fail_at, int persistent)
+static void live(const neap_config *config, struct scarce *s)
 {
-    struct account a = {.fail_at = fail_at, .persistent = persistent};
+    struct account *a = (struct account *)s;
     const char *why = NULL;
-    neap_config c = {.size = sizeof c, .ud = &a, .alloc = alloc, .load = load};
+    neap_config c = *config;
+    c.load = load;
     neap *N = neap_new(&c, &why);
-    CHECK(N || (a.refused && why && *why));
-    if (N) {
-        use(N, &a);
-        neap_free(N);
-        if (!(a.told == a.watched || (persistent && a.told < a.watched))) {
-            fprintf(stderr, "%ld: %d watched, %d told\n", fail_at, a.watched, a.told);
-            exit(1);
-        }
+    CHECK(N || (s->refused && why && *why));
+    if (!N)
+        return;
+    use(N, a);
+    neap_free(N);
+    if (!(a->told == a->watched || (s->persistent && a->told < a->watched))) {
+        fprintf(stderr, "%ld: %d watched, %d told\n", s->fail_at, a->watched, a->told);
+        exit(1);
     }
-    CHECK(a.held == 0);
-    return a.refused;
 }
 
 int main(int argc, char **argv)
 {
-    long from = argc > 1 ? atol(argv[1]) : 1, to = argc > 2 ? atol(argv[2]) : 1000000;
-    int first = argc > 3, last = argc > 1 ? first : 1;
-    long both = 0;
-    alarm(120);
-    CHECK(!live(0, 0));
-    for (int persistent = first; persistent <= last; persistent++) {
-        long n = from;
-        while (n <= to && live(n, persistent))
-            n++;
-        both += n - from;
-    }
-    printf("%ld\n", both);
-    return 0;
+    return scarce_main(argc, argv, live, sizeof(struct account));
 }
