@@ -51,7 +51,7 @@ function model.new(unhandled)
         local t = current
         local thrown, got, left = t.thrown, t.got, t.left
         t.thrown, t.got, t.left = nil, nil, nil
-        for _, d in ipairs(left or {}) do abandon(d) end
+        if left then abandon(left) end
         if thrown then error(thrown.value, 0) end
         if got then return unpack(got) end
     end
@@ -67,12 +67,11 @@ function model.new(unhandled)
         t.entries, t.timeout, t.remainder = nil, nil, nil
     end
 
-    -- Its wait ends unserved: the deferreds hear of it when it goes on.
+    -- Its wait ends unserved: the deferred that it waited for hears of it when it goes on. A
+    -- select leaves its deferreds as they are.
     local function give_up(t)
-        if t.entries then
-            t.left = {}
-            for _, entry in ipairs(t.entries) do table.insert(t.left, entry.deferred) end
-        end
+        local entry = t.entries and t.entries[1]
+        if entry and not entry.index then t.left = entry.deferred end
         leave(t)
     end
 
@@ -133,7 +132,7 @@ function model.new(unhandled)
         give_up(t)
         dequeue(t)
         take(runners, t)
-        for _, d in ipairs(t.left or {}) do abandon(d) end
+        if t.left then abandon(t.left) end
         cutting = true
         coroutine.close(t.co)
         cutting = false

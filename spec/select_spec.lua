@@ -291,6 +291,17 @@ describe("select waits", function()
         end
     end)
 
+    it("out of time or killed: a deferred that nobody else waits for is left as it was", function()
+        local cancelled = false
+        local d = deferred(function() cancelled = true end)
+        assert.same({ nil, "timeout" }, { neap.select({ channel(), d }, 0.001) })
+        local got = selecting { d }
+        got.tasklet:kill()
+        assert.same({ false, false, false }, { cancelled, d.called, got.tasklet.alive })
+        d:callback "late"
+        assert.same({ 1, "late" }, { neap.select { d } })
+    end)
+
     it("the same channel twice counts twice, and is served once", function()
         local ch = channel()
         local got = selecting { ch, ch }

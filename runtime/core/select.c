@@ -51,9 +51,8 @@ static void left(struct wait_queue *q)
     withdraw(container_of(q, struct select, queue), NULL);
 }
 
-static const struct wait_class inside = {.what = "select", .leaves = LEFT_SELECT, .left = left};
-static const struct wait_class outside = {
-    .what = "select", .outside = true, .leaves = LEFT_SELECT, .left = left};
+static const struct wait_class inside = {.what = "select", .left = left};
+static const struct wait_class outside = {.what = "select", .outside = true, .left = left};
 
 struct tasklet *select_owner(struct tasklet *t)
 {
@@ -221,38 +220,10 @@ static struct wait_queue *queue_of(lua_State *L, int i, int kind)
 
 /* ---- select ---- */
 
-/* The deferreds of the list on the top of L are waited for no more. */
-static void leave_deferreds(lua_State *L, struct select *s)
-{
-    for (int i = 0; i < s->count; i++) {
-        if (s->cases[i].kind != CASE_DEFERRED)
-            continue;
-        lua_rawgeti(L, -1, i + 1);
-        if (object_test(L, -1, OBJECT_DEFERRED)) /* else the list has been changed */
-            deferred_abandon(L, lua_gettop(L));
-        lua_pop(L, 1);
-    }
-}
-
-void select_abandon(lua_State *L, struct tasklet *t)
-{
-    lua_pushvalue(t->leaf, SELECT_CASES);
-    lua_xmove(t->leaf, L, 1);
-    leave_deferreds(L, lua_touserdata(t->leaf, SELECT_SELF));
-    lua_pop(L, 1);
-}
-
 static int selected(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
     struct select *s = lua_touserdata(L, SELECT_SELF);
-    struct tasklet *t = runtime_of(L)->current;
-    if (t->left) { /* if a case was served, the others are left as they were */
-        t->left = LEFT_NOTHING;
-        lua_pushvalue(L, SELECT_CASES);
-        leave_deferreds(L, s);
-        lua_pop(L, 1);
-    }
     switch (wait_result(L)) {
     case WAKE_TIMEOUT:
         lua_pushnil(L);

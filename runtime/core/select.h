@@ -29,9 +29,6 @@ struct tasklet *select_choose(struct tasklet *stand_in);
 /* Pushes the values that a stand-in in a channel's queue sends. [E] */
 void select_push_values(lua_State *L, struct tasklet *stand_in);
 
-/* As wait_abandon, for a select. [E] */
-void select_abandon(lua_State *L, struct tasklet *t);
-
 void select_open(lua_State *L);
 
 #endif

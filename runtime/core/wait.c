@@ -248,16 +248,13 @@ void wait_withdraw(struct runtime *rt, struct tasklet *t)
 
 void wait_abandon(lua_State *L, struct tasklet *t)
 {
-    enum wait_left left = (enum wait_left)t->left;
+    if (t->left == LEFT_NOTHING)
+        return;
     t->left = LEFT_NOTHING;
-    if (left == LEFT_SELECT) {
-        select_abandon(L, t);
-    } else if (left == LEFT_DEFERRED) { /* at index 1 of the frame */
-        lua_pushvalue(t->leaf, 1);
-        lua_xmove(t->leaf, L, 1);
-        deferred_abandon(L, lua_gettop(L));
-        lua_pop(L, 1);
-    }
+    lua_pushvalue(t->leaf, 1);
+    lua_xmove(t->leaf, L, 1);
+    deferred_abandon(L, lua_gettop(L));
+    lua_pop(L, 1);
 }
 
 void wait_expire(struct runtime *rt, struct tasklet *t)

@@ -19,8 +19,8 @@ struct wait_queue {
     const struct wait_class *class;
 };
 
-/* What the frame of a wait holds of which others must hear if it ends unserved. */
-enum wait_left { LEFT_NOTHING, LEFT_DEFERRED, LEFT_SELECT };
+/* What must hear of it if a wait ends unserved: the deferred at index 1 of its frame. */
+enum wait_left { LEFT_NOTHING, LEFT_DEFERRED };
 
 struct wait_class {
     const char *what;                     /* `waiting_on`: "receive on a channel" */
