@@ -461,6 +461,68 @@ describe("a stream is written", function()
         assert.equal("integer", math.type(list[1]))
     end))
 
+    -- Above and below the size from which a piece is handed over where it lies.
+    local function piece(i)
+        local n = ({ 0, 1, 100, 8191, 8192, 8193, 40000 })[i % 7 + 1]
+        return (string.char(97 + i % 26)):rep(n)
+    end
+
+    it("in large and small pieces, in their order", paired(function(client, server)
+        local flat, nested = {}, {}
+        for i = 1, 3000 do flat[i] = piece(i) end
+        for i = 1, #flat, 10 do
+            nested[#nested + 1] = { table.unpack(flat, i, i + 4) }
+            nested[#nested + 1] = { { table.unpack(flat, i + 5, i + 9) } }
+        end
+        local reader = spawn(function() return server:read("a") end)
+        assert.equal(client, client:write("head", nested, 17, flat[4]))
+        client:close()
+        local _, got = reader:join()
+        local expected = "head" .. table.concat(flat) .. "17" .. flat[4]
+        assert.equal(#expected, #got)
+        assert.is_true(expected == got)
+    end))
+
+    it("as its tables were, whatever becomes of them", paired(function(client, server)
+        fill(client)
+        local list, expected = {}, {}
+        for i = 1, 40 do
+            list[i] = { piece(i) .. i, i }
+            expected[i] = list[i][1] .. i
+        end
+        local writer = spawn(function() return client:write(list) end)
+        schedule()
+        assert.is_true(writer.blocked)
+        for i = 1, 40 do
+            list[i][1], list[i][2] = "other", {}
+            list[i] = nil
+        end
+        collectgarbage()
+        collectgarbage()
+        local reader = spawn(function() return server:read("a") end)
+        assert.same({ true, client }, { writer:join() })
+        client:shutdown()
+        local _, got = reader:join()
+        expected = table.concat(expected)
+        assert.is_true(expected == got:sub(-#expected))
+    end))
+
+    it("in pieces until it is killed, timed out or closed", paired(function(client)
+        fill(client)
+        local large = { "head", ("x"):rep(100000), { ("y"):rep(100000) } }
+        local writer = spawn(function() client:write(large) end)
+        schedule()
+        writer:kill()
+        client:settimeout(0.02)
+        assert.same({ nil, "timeout", "ETIMEDOUT" }, { client:write(large) })
+        client:settimeout()
+        local closed = spawn(function() return client:write(large) end)
+        schedule()
+        client:close()
+        assert.same({ true, nil, "closed", "ECLOSED" }, { closed:join() })
+        assert.same({ nil, "closed", "ECLOSED" }, { client:write(large) })
+    end))
+
     it("and keeps the order of its writers", paired(function(client, server)
         local letters, size = "abcdefgh", 300000
         local writers = {}

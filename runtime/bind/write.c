@@ -1,58 +1,9 @@
 /* Writing to a stream: write, flush. */
+#include "bind/pieces.h"
 #include "bind/stream.h"
 #include "core/tasklet.h"
 
 #include <errno.h>
-#include <string.h>
-
-enum { MAX_NESTING = 100 };
-
-/* Copies a string, a number, or a table of such, to `to` (NULL: only measures it). How
-** many bytes. */
-static size_t copy_piece(lua_State *L, int i, char *to, const char *end, int nesting)
-{
-    size_t n, total = 0;
-    if (lua_type(L, i) != LUA_TTABLE) {
-        luaL_argexpected(L, lua_isstring(L, i), 2, "string or table of strings");
-        lua_pushvalue(L, i); /* a number in a table must stay one */
-        const char *p = lua_tolstring(L, -1, &n);
-        /* to make a number's text may collect, and a finalizer change the table */
-        luaL_argcheck(L, !to || n <= (size_t)(end - to), 2, "changed while it is written");
-        if (to)
-            memcpy(to, p, n);
-        lua_pop(L, 1);
-        return n;
-    }
-    luaL_argcheck(L, nesting < MAX_NESTING, 2, "tables nested too deeply");
-    luaL_checkstack(L, 10, NULL);
-    lua_Integer count = (lua_Integer)lua_rawlen(L, i);
-    for (lua_Integer k = 1; k <= count; k++) {
-        lua_rawgeti(L, i, k);
-        total += copy_piece(L, lua_gettop(L), to ? to + total : NULL, end, nesting + 1);
-        lua_pop(L, 1);
-    }
-    return total;
-}
-
-void net_join_pieces(lua_State *L)
-{
-    int top = lua_gettop(L);
-    luaL_checkany(L, 2);
-    if (top == 2 && lua_isstring(L, 2)) {
-        lua_tostring(L, 2);
-        return;
-    }
-    size_t total = 0;
-    luaL_Buffer b;
-    for (int i = 2; i <= top; i++)
-        total += copy_piece(L, i, NULL, NULL, 0);
-    char *start = luaL_buffinitsize(L, &b, total), *to = start;
-    for (int i = 2; i <= top; i++)
-        to += copy_piece(L, i, to, start + total, 0);
-    luaL_pushresultsize(&b, (size_t)(to - start));
-    lua_replace(L, 2);
-    lua_settop(L, 2);
-}
 
 static int write_k(lua_State *L, int status, lua_KContext sent);
 
@@ -71,16 +22,21 @@ static int written(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
+/* The frame: the stream, what is written, the moment at which it times out. sent: bytes of a
+** string that have gone. */
 static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
 {
-    size_t n;
-    const char *p = lua_tolstring(L, 2, &n);
-    while (sent < n) {
-        ssize_t r = stream_send(s, p + sent, n - sent);
+    struct iovec one;
+    size_t count;
+    const struct iovec *v = gather_left(L, 2, sent, &one, &count);
+    while (count > 0) {
+        ssize_t r = stream_send_pieces(s, v, count);
         if (r < 0)
             return write_ends(L, s, net_push_failure(L, s, "write", (int)-r));
         sent += (size_t)r;
-        if (sent == n)
+        gather_advance(L, 2, (size_t)r);
+        v = gather_left(L, 2, sent, &one, &count);
+        if (count == 0)
             break;
         wait_check(L);
         stream_want_room(s);
@@ -111,7 +67,7 @@ int net_stream_write(lua_State *L)
         return net_shake_first(L, net_stream_write, false);
     if (s->standard)
         bind_make_room(L); /* what print has left comes first */
-    net_join_pieces(L);
+    net_gather_pieces(L);
     if (s->closed)
         return net_push_end(L, WAKE_CLOSED);
     if (s->shut)

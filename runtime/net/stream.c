@@ -27,6 +27,7 @@ enum {
     LINGER = 30, /* seconds for output that a close has left behind */
     DRAIN = 2,   /* seconds to read away what a peer still sends, or it would get a reset */
     DRAIN_STEP = 4096,
+    MAX_PIECES = 1024, /* that the kernel takes in one call */
     TLS_BACKLOG =
         4 * STREAM_HIGH_WATER /* output of a peer who makes TLS answer, and reads not */
 };
@@ -472,6 +473,20 @@ static void end_tls(struct stream *s)
     t->part->free(t);
 }
 
+/* Keeps what fits under the high-water mark; how many bytes, or -ENOMEM. */
+static ssize_t keep(struct stream *s, const char *p, size_t n)
+{
+    size_t room = s->standard ? 0 : STREAM_HIGH_WATER - buffer_length(&s->output);
+    if (n > room)
+        n = room;
+    if (n == 0)
+        return 0;
+    if (buffer_append(&s->output, &s->rt->memory, p, n) < 0)
+        return -ENOMEM;
+    watch_start(s->rt->reactor, &s->out);
+    return (ssize_t)n;
+}
+
 ssize_t stream_send(struct stream *s, const char *p, size_t n)
 {
     size_t done = 0;
@@ -487,16 +502,49 @@ ssize_t stream_send(struct stream *s, const char *p, size_t n)
         }
         done = (size_t)sent; /* if it is less than n, the kernel is full */
     }
-    size_t room = s->standard ? 0 : STREAM_HIGH_WATER - buffer_length(&s->output);
-    size_t rest = n - done;
-    if (rest > room)
-        rest = room;
-    if (rest > 0) {
-        if (buffer_append(&s->output, &s->rt->memory, p + done, rest) < 0)
-            return done > 0 ? (ssize_t)done : -ENOMEM;
-        watch_start(s->rt->reactor, &s->out);
+    ssize_t kept = keep(s, p + done, n - done);
+    return kept >= 0 ? (ssize_t)done + kept : done > 0 ? (ssize_t)done : kept;
+}
+
+/* Hands as many pieces to the socket as one call takes. How many bytes went, or -errno. */
+static ssize_t push_pieces(struct stream *s, const struct iovec *v, size_t count)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)v,
+                       .msg_iovlen = STRESS_SIZE(count < MAX_PIECES ? count : MAX_PIECES)};
+    for (;;) {
+        ssize_t sent = sendmsg(s->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0)
+            return sent;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return 0;
+        if (errno != EINTR)
+            return -errno;
     }
-    return (ssize_t)(done + rest);
+}
+
+ssize_t stream_send_pieces(struct stream *s, const struct iovec *v, size_t count)
+{
+    size_t done = 0, offset = 0;
+    if (count > 1 && !s->tls && !s->out_error && s->kind == STREAM_SOCKET &&
+        buffer_length(&s->output) == 0) {
+        ssize_t sent = push_pieces(s, v, count);
+        if (sent < 0) {
+            s->out_error = (int)-sent;
+            return sent;
+        }
+        done = offset = (size_t)sent;
+        for (; count > 0 && offset >= v->iov_len; count--)
+            offset -= (v++)->iov_len;
+    }
+    for (; count > 0; count--, v++, offset = 0) {
+        size_t n = v->iov_len - offset;
+        ssize_t r = stream_send(s, (char *)v->iov_base + offset, n);
+        if (r > 0)
+            done += (size_t)r;
+        if (r < (ssize_t)n)
+            return r < 0 && done == 0 ? r : (ssize_t)done;
+    }
+    return (ssize_t)done;
 }
 
 int stream_shutdown(struct stream *s)

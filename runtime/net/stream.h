@@ -16,6 +16,8 @@
 #include "core/wait.h"
 #include "net/address.h"
 
+#include <sys/uio.h>
+
 enum { STREAM_HIGH_WATER = 65536, STREAM_MAX_LINE = 65536 };
 
 /* Turns at one direction of a stream: whoever waits in the middle of a read holds it,
@@ -93,6 +95,9 @@ void stream_want_room(struct stream *s);
 /* Hands bytes to the kernel, and keeps of the rest what fits under the high-water mark.
 ** How many were taken, or what broke it. */
 ssize_t stream_send(struct stream *s, const char *p, size_t n);
+
+/* The same with several pieces, none of them empty. */
+ssize_t stream_send_pieces(struct stream *s, const struct iovec *v, size_t count);
 
 /* Puts TLS that has just begun between the stream, which holds no input, and its socket, and
 ** takes it over. A client's handshake begins. */
