@@ -85,6 +85,14 @@ describe("a slice ends", function()
 end)
 
 describe("no slice ends", function()
+    it("refuses a time that is none", function()
+        for _, set in ipairs { neap.preempt, neap.watchdog } do
+            for _, seconds in ipairs { 0, -1, 0 / 0 } do
+                assert.error_matches(function() set(seconds) end, "bad argument #1")
+            end
+        end
+    end)
+
     it("in a sort comparator; it does at the first chance after", function()
         local slices <close> = preempting()
         local list, log = {}, record.log()

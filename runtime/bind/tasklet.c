@@ -449,19 +449,26 @@ static void check_interrupt(lua_State *L)
         luaL_error(L, "this host cannot interrupt a running tasklet");
 }
 
+/* The seconds at index 1 after which slices act; nil: never. */
+static double slice_time(lua_State *L)
+{
+    check_interrupt(L);
+    double seconds = wait_timeout(L, 1);
+    luaL_argcheck(L, seconds > 0, 1, "a time above 0 expected");
+    return seconds;
+}
+
 /* preempt([seconds]): time slices for pure Lua; nil: off */
 static int preempt(lua_State *L)
 {
-    check_interrupt(L);
-    slice_set(runtime_of(L), wait_timeout(L, 1));
+    slice_set(runtime_of(L), slice_time(L));
     return 0;
 }
 
 /* watchdog([seconds]): reports a tasklet that holds on longer; nil: off */
 static int watchdog(lua_State *L)
 {
-    check_interrupt(L);
-    slice_set_watchdog(runtime_of(L), wait_timeout(L, 1));
+    slice_set_watchdog(runtime_of(L), slice_time(L));
     return 0;
 }
 
