@@ -32,7 +32,7 @@ endif
 RUN_DEPS = libc6-dev libev-dev libedit-dev libc-ares-dev libssl-dev $(if $(LUA_DIR),,liblua5.4-dev)
 TEST_DEPS = lua-busted lua-cjson openssl curl lua5.4 g++
 LINT_DEPS = clang-format cppcheck lua-check
-include runtime/parts.mk runtime/http/http.mk
+include runtime/parts.mk runtime/http/http.mk lua/annotations.mk
 
 # Variants of every object, each in build/VARIANT.
 FLAGS_pic = -fPIC

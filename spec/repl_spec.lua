@@ -158,6 +158,14 @@ describe("the prompt on a pipe", function()
         local _, out = piped ":help neap.map\n"
         assert.is_truthy(out:find("The first error ends the others and is raised.", 1, true), out)
         assert.is_nil(out:find("@param", 1, true))
+        _, out = piped ":help spawn\n:doc channel:send\n:help channel.balance\n:help t.nothing\n"
+        assert.is_truthy(out:find("> neap.spawn(f, ...)\nStarts a tasklet", 1, true), out)
+        assert.is_truthy(out:find("> channel:send(...)\nSends values", 1, true), out)
+        assert.is_truthy(out:find("> channel.balance (integer)\nhow many", 1, true), out)
+        assert.is_truthy(out:find("> nothing is known of t.nothing\n", 1, true), out)
+        _, out = piped ":help net.connect\n:help neap.sync\n"
+        assert.is_truthy(out:find("  returns stream (stream?), or nil, err, code\n", 1, true), out)
+        assert.is_truthy(out:find("in neap.sync:\n  barrier() condition() event()", 1, true), out)
     end)
 end)
 
@@ -255,6 +263,9 @@ describe("the prompt with a line editor", function()
             { PROMPT, "x = chann\t(3)\r", PROMPT, "x:try_s\t(1)\r", PROMPT, DONE })
         looks('> require "neap.pretty".object(print)\n"<function, built in>"\n>',
             { PROMPT, 'require "neap.pre\t".object(print)\r', PROMPT, DONE })
+        looks("> t = neap.getcurrent()\n> t.is_main, t.id\ntrue    1\n> neap.sync.mutex\n>",
+            { PROMPT, "t = neap.getc\t()\r", PROMPT, "t.is_m\t, t.id\r", PROMPT,
+            "neap.syn\t.mu\t", "tex", "\3", PROMPT, DONE })
         looks("> coroutine.r\nresume   running\n> coroutine.resume\n>",
             { PROMPT, "coroutine.r\t", "running", "es\t", "ume", "\3", PROMPT, DONE })
     end)

@@ -14,7 +14,7 @@ local ANY = {} -- in place of a key: a receive without one
 
 -- ---- requests ----
 
----@class request the token that a receive returns
+---@class exchange.request the token that a receive returns
 ---@field op any
 ---@field key any
 ---@field n integer how many values it carries, at 1 to n
@@ -80,7 +80,7 @@ end
 ---@field package exchange exchange
 ---@field package gate channel on which its tasklet waits
 ---@field package entries entry[]
----@field package request request? what it was handed, for the branch at `index`
+---@field package request exchange.request? what it was handed, for the branch at `index`
 ---@field package taken boolean? and its tasklet has gone on with it
 local Waiter = {}
 
@@ -239,7 +239,7 @@ end
 ---Waits for a request; one that came earlier is there at once, the oldest first.
 ---@param op any
 ---@param key? any nil: whatever its key is
----@return request token for reply; `token.op`, `token.key`
+---@return exchange.request token for reply; `token.op`, `token.key`
 ---@return any ... the values. Raises `conflictingReceive` if another tasklet waits for the same
 function Exchange:receive(op, key)
     local _, request = meet(self, { { op, key } })
@@ -248,7 +248,7 @@ end
 
 ---Answers a request, once: a second time raises. A request whose requester has left is
 ---answered, too, but nobody hears.
----@param token request
+---@param token exchange.request
 ---@param ... any
 ---@return boolean heard false: the requester has left
 function Exchange:reply(token, ...)

@@ -195,6 +195,8 @@ function Semaphore:release()
     if not serve(self.line) then self.free = self.free + 1 end
 end
 
+---Calls `f(...)` with one of them taken, which is released on return, error and kill.
+---@type fun(self: semaphore, f: function, ...): ...
 Semaphore.run = Mutex.run
 Semaphore.__close = Mutex.__close
 

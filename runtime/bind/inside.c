@@ -149,6 +149,17 @@ static int source(lua_State *L)
     return 0;
 }
 
+/* modules(): a list of the names of those that are built in */
+static int modules(lua_State *L)
+{
+    lua_newtable(L);
+    for (int i = 0; lua_modules[i].name; i++) {
+        lua_pushstring(L, lua_modules[i].name);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 /* callable(v): whether it can be called */
 static int callable(lua_State *L)
 {
@@ -213,6 +224,14 @@ static int asked(lua_State *L)
     return 1;
 }
 
+/* properties(v): a list of the names of those that an object of ours has; nil: none */
+static int properties(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    object_property_names(L, 1);
+    return 1;
+}
+
 /* deferred_methods(): the table of them */
 static int deferred_methods(lua_State *L)
 {
@@ -247,6 +266,8 @@ int bind_open_inside(lua_State *L)
         {"asked", asked},
         {"throw", bind_throw},
         {"deferred_methods", deferred_methods},
+        {"properties", properties},
+        {"modules", modules},
         {"transport", net_new_transport},
         {"relay", net_new_relay},
         {"copy", net_copy},

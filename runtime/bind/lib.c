@@ -52,6 +52,8 @@ static void preload(lua_State *L)
     lua_pushcfunction(L, bind_open_http);
     lua_setfield(L, -2, "neap.http.server");
     for (const struct lua_module *m = lua_modules; m->name; m++) {
+        if (strncmp(m->name, "neap.types.", 11) == 0)
+            continue; /* annotations, to be read only */
         lua_pushlightuserdata(L, (void *)m);
         lua_pushcclosure(L, load_module, 1);
         lua_setfield(L, -2, m->name);

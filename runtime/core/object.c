@@ -118,6 +118,7 @@ static int set_object(lua_State *L)
 void object_class_new(lua_State *L, enum object_kind kind, const struct object_class *c)
 {
     struct runtime *rt = runtime_of(L);
+    rt->kinds[kind].properties = c->properties;
     lua_newtable(L);
     lua_pushstring(L, c->name);
     lua_setfield(L, -2, "__name");
@@ -160,6 +161,22 @@ void object_methods(lua_State *L, enum object_kind kind)
     lua_getupvalue(L, -1, 1);
     lua_replace(L, -3);
     lua_pop(L, 1);
+}
+
+void object_property_names(lua_State *L, int i)
+{
+    struct runtime *rt = runtime_of(L);
+    struct object *o = lua_rawlen(L, i) < sizeof *o ? NULL : lua_touserdata(L, i);
+    int kind = 0;
+    while (o && kind < OBJECT_KINDS && o->kind != &rt->kinds[kind])
+        kind++;
+    const struct object_property *p =
+        o && kind < OBJECT_KINDS ? rt->kinds[kind].properties : NULL;
+    p ? lua_newtable(L) : lua_pushnil(L);
+    for (int n = 0; p && p->name; p++) {
+        lua_pushstring(L, p->name);
+        lua_rawseti(L, -2, ++n);
+    }
 }
 
 void object_type_error(lua_State *L, int i, enum object_kind kind)

@@ -42,8 +42,9 @@ struct select_source;
 /* What a runtime knows of a kind. */
 struct object_kind_data {
     const struct select_source *source; /* of cases of a select; NULL: it is none, or known */
-    int ref;                            /* registry: the metatable */
-    unsigned lookups;                   /* on objects of a lasting kind */
+    const struct object_property *properties; /* NULL: none */
+    int ref;                                  /* registry: the metatable */
+    unsigned lookups;                         /* on objects of a lasting kind */
 };
 
 /* The first member of every object's struct. */
@@ -72,6 +73,9 @@ void object_class_new(lua_State *L, enum object_kind kind, const struct object_c
 
 /* Pushes a new userdata of the kind with `size` bytes, all zero, and `values` user values. [E] */
 void *object_new(lua_State *L, enum object_kind kind, size_t size, int values);
+
+/* Pushes a list of the names of the properties of the value at i; nil: it has none. [E] */
+void object_property_names(lua_State *L, int i);
 
 /* Pushes the table of the methods of a kind that has some. */
 void object_methods(lua_State *L, enum object_kind kind);

@@ -18,6 +18,8 @@ local list, texts = commands.list, {
     { ":quit", "ends; so does Ctrl-D" },
 }
 
+local function columns(session) return session.width and session.width() or 80 end
+
 -- ---- ages ----
 
 -- Ids are given in order: one that lies between two marks was made between their times.
@@ -129,7 +131,7 @@ end
 
 function list.help(session, name)
     if name ~= "" then
-        session.write(require "neap.repl.help".of(name) .. "\n")
+        session.write(require "neap.repl.help".of(name, columns(session)) .. "\n")
         return
     end
     for _, entry in ipairs(texts) do

@@ -1,6 +1,9 @@
 -- Completion: what may stand behind the text in front of the cursor. Nothing is called but
 -- __index.
 
+local annotations = require "neap.repl.annotations"
+local inside = require "neap.inside"
+
 local complete = {}
 
 local KEYWORDS = {}
@@ -52,6 +55,24 @@ local function follow(path, env)
     return value
 end
 
+-- What a value is called, if it is a module of ours.
+local function module_of(value)
+    for name, module in next, package.loaded do
+        if module == value and type(name) == "string" and name:find "^neap" then return name end
+    end
+end
+
+-- Adds what is no key of any table: properties, and what a module loads on use.
+local function collect_hidden(found, value, start)
+    for _, name in ipairs(inside.properties(value) or {}) do
+        if name:sub(1, #start) == start then found[name] = true end
+    end
+    local module = type(value) == "table" and module_of(value)
+    for name, entry in next, module and annotations.members(module) or {} do
+        if name:sub(1, #start) == start and not entry.class then found[name] = true end
+    end
+end
+
 local function collect(found, value, start, methods)
     for _, t in ipairs(tables_of(value)) do
         for key, v in next, t do
@@ -80,7 +101,10 @@ local function names(text, env)
     local found = {}
     if path then
         local value = follow(path, env)
-        if value ~= nil then collect(found, value, start, separator == ":") end
+        if value ~= nil then
+            collect(found, value, start, separator == ":")
+            if separator == "." then collect_hidden(found, value, start) end
+        end
         return found, start
     end
     start = text:match "[%a_][%w_]*$"
