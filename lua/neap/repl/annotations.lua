@@ -133,6 +133,8 @@ function Source:take(comment, definition)
         self:add_class(block, d.args)
         if d.name and not d.args then self.variables[d.name] = block.class.name end
     end
+    local module = d.is_local and self.is_types and (d.value or ""):match '^require "([%w_.]+)"$'
+    if module then self.variables[d.name] = module end
     if d.is_local or block.class and not d.args then return end
     local target = d.value and self.is_types and target_of(d.value)
     if #comment == 0 and not target then return end
@@ -161,9 +163,12 @@ local function read(all, module, text)
     local is_types = module:find "^neap%.types%."
     if is_types then public = text:match "^%-%-%-@meta%s+([%w_.]+)" end
     if public == "_" then public = nil end
-    local own = text:match "\nreturn ([%a_][%w_]*)\n$"
+    local returned = text:match ".*\nreturn ([^\n]*)" or ""
+    local own = returned:match "^setmetatable%(([%w_]+)" or returned:match "^[%w_]+$" or ""
+    -- `http` in neap.http.form stands for neap.http
+    local above = module:match("^.*%." .. own .. "%f[.]")
     setmetatable({ all = all, module = module, is_types = is_types, public = public,
-        variables = { [own or ""] = public } }, Source):read(text)
+        variables = { [own] = above or public } }, Source):read(text)
 end
 
 -- ---- all of them ----

@@ -1,6 +1,15 @@
 ---@meta _
 -- What an HTTP handler is given: requests, writers; and the server. `neap.http` itself is
--- written in Lua, and documented there.
+-- written in Lua, and documented there; its helpers are loaded on use.
+
+local http = require "neap.http"
+
+http.router = require("neap.http.router").router
+http.redirect = require("neap.http.redirect").redirect
+http.cookie = require("neap.http.cookie").cookie
+http.form = require("neap.http.form").form
+http.json = require("neap.http.json").json
+http.json_body = require("neap.http.json").json_body
 
 ---What `http.serve` returns.
 ---@class http.server
