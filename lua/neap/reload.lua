@@ -17,9 +17,24 @@ local function find(name)
     error(("module '%s' not found:%s"):format(name, table.concat(message)), 3)
 end
 
--- Makes one table what another is.
-local function fill(old, new)
+-- What can fail, in want of memory or where a metatable is protected: takes up the fields
+-- named, which the old table has not had, and its metatable.
+local function begin(old, new, names)
+    for i = 1, #names do rawset(old, names[i], rawget(new, names[i])) end
     if getmetatable(old) ~= getmetatable(new) then setmetatable(old, getmetatable(new)) end
+end
+
+-- Makes one table what another is, or raises an error and changes nothing.
+local function fill(old, new)
+    local names = {}
+    for key in next, new do
+        if rawget(old, key) == nil then names[#names + 1] = key end
+    end
+    local ok, err = pcall(begin, old, new, names)
+    if not ok then
+        for i = 1, #names do rawset(old, names[i], nil) end
+        error(err, 0)
+    end
     for key in next, old do
         if rawget(new, key) == nil then rawset(old, key, nil) end
     end

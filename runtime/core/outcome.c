@@ -94,8 +94,10 @@ static bool tell_watchers(lua_State *L, int self, bool ok, int first)
         rt->reactor_code--;
         if (status == LUA_OK)
             taken |= lua_toboolean(L, -1);
-        else
+        else {
+            runtime_of(L)->untold = true;
             error_report(L, NULL, "");
+        }
         lua_settop(L, top + 2);
     }
     if (lua_istable(L, top + 1)) { /* another life is not theirs to watch */

@@ -112,6 +112,8 @@ struct runtime {
     int threads_ref;    /* registry: array that anchors the tasklets' threads */
     int sides_ref;      /* registry: tasklet -> side block, weak keys */
     struct slots slots; /* ids of tasklets that a host knows */
+    bool untold;        /* some who watch one that has ended could not be told: no memory */
+    void (*on_untold)(struct runtime *rt); /* the host's: at once, outside of all script */
 
     /* the end: ending.c */
     struct list daemons;    /* side blocks of the live daemon tasklets */

@@ -205,8 +205,11 @@ static int abandon(lua_State *L)
 
 void tasklet_abandon(struct runtime *rt, struct tasklet *t)
 {
-    if (runtime_enter(rt, abandon, t) != LUA_OK && t->side)
-        wait_wake_all(rt, &t->side->joiners, WAKE_CLOSED);
+    if (runtime_enter(rt, abandon, t) != LUA_OK) {
+        rt->untold = true;
+        if (t->side)
+            wait_wake_all(rt, &t->side->joiners, WAKE_CLOSED);
+    }
     mark_dead(rt, t, false);
 }
 
@@ -218,7 +221,8 @@ void tasklet_drop(struct runtime *rt, struct tasklet *t)
     t->thread = t->leaf = NULL;
 }
 
-/* Empties a thread that has ended and gives it back. Its tasklet may be gone. */
+/* Empties a thread that has ended and gives it back; the host tells those whom nobody could.
+** Its tasklet may be gone. */
 static void release(struct runtime *rt, struct idle_thread th, bool keep, int status)
 {
     if (status != LUA_OK)
@@ -227,6 +231,8 @@ static void release(struct runtime *rt, struct idle_thread th, bool keep, int st
     if (lua_gethook(th.L))
         lua_sethook(th.L, NULL, 0, 0);
     threads_give(rt, th, keep);
+    if (rt->untold && rt->on_untold)
+        rt->on_untold(rt);
 }
 
 void tasklet_release(struct runtime *rt, struct tasklet *t, int status)
@@ -289,6 +295,7 @@ void tasklet_cut(struct runtime *rt, struct tasklet *t)
     if (main)
         rt->main = t; /* until its end has been told */
     int status = runtime_enter(rt, cut, t);
+    rt->untold |= status != LUA_OK;
     if (main)
         rt->main = NULL;
     release(rt, th, keep && status == LUA_OK, status);

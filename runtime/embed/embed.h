@@ -32,6 +32,9 @@ struct neap {
     int64_t script_ns, gc_ns, gc_max_ns, over_ns;
 
     struct slots answers, channels; /* of neap_defer and neap_channel */
+    struct slots watches;           /* of neap_then: */
+    struct list watched;            /* those that have not been told */
+    int no_memory_ref;              /* registry: a text for who is told without memory */
     int refs_ref;                   /* registry: type -> id -> reference, weak */
     size_t refs;
     int channel_ids_ref; /* registry: name -> id in channels */
@@ -71,6 +74,10 @@ neap_task embed_task(neap *N, struct tasklet *t);
 
 /* Ends a live tasklet for good; who waits for it gets the text. A result of neap.h. */
 int embed_kill(neap *N, struct tasklet *t, const char *why);
+
+/* Tells those whom neap_then has promised it, and nobody could: of tasklets that have ended,
+** or of all. It wants no memory. */
+void embed_tell_watches(neap *N, bool all);
 
 /* Takes away what the bits of neap_config.deny name. [E] */
 void embed_deny(lua_State *L, unsigned bits);

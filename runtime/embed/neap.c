@@ -76,6 +76,11 @@ static void on_fail(struct runtime *rt, struct tasklet *t, const char *message,
         error_log(rt, "%s\n%s", message, trace);
 }
 
+static void on_untold(struct runtime *rt)
+{
+    embed_tell_watches(rt->host, false);
+}
+
 /* Lua's warnings come in pieces. An error in a finalizer comes this way too, and is an
 ** error that nobody waits for, whether warnings are on or not. */
 static void on_warning(void *ud, const char *piece, int to_continue)
@@ -192,6 +197,8 @@ static void set_up(neap *N, const neap_config *c)
     rt->on_write = on_write;
     rt->on_log = on_log;
     rt->on_fail = on_fail;
+    rt->on_untold = on_untold;
+    list_init(&N->watched);
     rt->real_time = (struct real_time){c->clock, c->ud};
 }
 
@@ -209,6 +216,7 @@ static void release(neap *N)
     inbox_free(N->rt.inbox);
     slots_free(&N->answers, &memory);
     slots_free(&N->channels, &memory);
+    slots_free(&N->watches, &memory);
     memory_free(&memory, N, sizeof *N);
 #ifdef EMBED_ASSERTS
     assert(memory.used == 0); /* whatever was open held some */
@@ -253,6 +261,16 @@ static void take_in_all(struct runtime *rt)
         sched_take_in(rt);
 }
 
+static void kill_all(neap *N)
+{
+    struct runtime *rt = &N->rt;
+    for (size_t n = rt->tasklet_count; n > 0 && !list_empty(&rt->tasklets); n--) {
+        struct tasklet *t = container_of(rt->tasklets.prev, struct tasklet, all);
+        if (embed_kill(N, t, "the runtime ends") != NEAP_OK)
+            tasklet_cut(rt, t);
+    }
+}
+
 void neap_free(neap *N)
 {
     if (!embed_owned(N))
@@ -265,9 +283,10 @@ void neap_free(neap *N)
     N->running = true;
     rt->memory_limit = 0;
     take_in_all(rt);
-    for (size_t n = rt->tasklet_count; n > 0 && !list_empty(&rt->tasklets); n--)
-        embed_kill(N, container_of(rt->tasklets.prev, struct tasklet, all), "the runtime ends");
+    kill_all(N);
     take_in_all(rt);
+    lua_settop(rt->L, 0);
+    embed_tell_watches(N, true);
     runtime_close(rt);
     atomic_store(&N->closed, true);
     take_in_all(rt); /* of finalizers: the calls are made, there is no script any more */

@@ -144,4 +144,6 @@ void embed_open_objects(lua_State *L)
     N->refs_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     N->channel_ids_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushliteral(L, "not enough memory");
+    N->no_memory_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }

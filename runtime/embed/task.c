@@ -84,11 +84,78 @@ int neap_kill(neap *N, neap_task id, const char *why)
     return status;
 }
 
+/* ---- the host waits for one ----
+** The function that watches knows its struct by an id: where there is no memory to call it,
+** the host is told without. */
+
 struct watch_end {
+    struct list link; /* in neap.watched */
+    uint64_t id;      /* in neap.watches */
     void (*fn)(neap *N, neap_task t, int ok, void *ud);
     void *ud;
     neap_task task;
 };
+
+static struct watch_end *watch_new(neap *N, struct watch_end what)
+{
+    struct watch_end *w = memory_new(&N->rt.memory, sizeof *w);
+    if (!w)
+        return NULL;
+    *w = what;
+    w->id = slots_add(&N->watches, &N->rt.memory, w);
+    if (!w->id) {
+        memory_free(&N->rt.memory, w, sizeof *w);
+        return NULL;
+    }
+    list_push_back(&N->watched, &w->link);
+    return w;
+}
+
+static void watch_free(neap *N, struct watch_end *w)
+{
+    slots_drop(&N->watches, w->id, 1);
+    list_remove(&w->link);
+    memory_free(&N->rt.memory, w, sizeof *w);
+}
+
+/* Tells the host, once, with the value on the main state's stack, which it leaves as `top`. */
+static void tell(neap *N, struct watch_end *w, bool ok, int top)
+{
+    struct watch_end told = *w;
+    watch_free(N, w);
+    told.fn(N, told.task, ok, told.ud);
+    lua_settop(N->rt.L, top);
+}
+
+static struct watch_end *first_untold(neap *N, bool all)
+{
+    struct list *node;
+    list_each(node, &N->watched)
+    {
+        struct watch_end *w = container_of(node, struct watch_end, link);
+        if (all || !slots_find(&N->rt.slots, w->task.id, NULL))
+            return w;
+    }
+    return NULL;
+}
+
+void embed_tell_watches(neap *N, bool all)
+{
+    struct watch_end *w;
+    lua_State *L = N->rt.L;
+    int top = lua_gettop(L);
+    if (!lua_checkstack(L, 1))
+        return; /* later */
+    N->rt.untold = false;
+    N->inside++;
+    while ((w = first_untold(N, all))) {
+        int last_word = 0;
+        slots_find(&N->rt.slots, w->task.id, &last_word);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, N->no_memory_ref);
+        tell(N, w, last_word == TASKLET_RETURNED, top);
+    }
+    N->inside--;
+}
 
 /* From here on the host finds it ended. */
 static void close_id(neap *N, struct tasklet *t, bool ok)
@@ -102,8 +169,8 @@ static void close_id(neap *N, struct tasklet *t, bool ok)
 static int ended(lua_State *L)
 {
     neap *N = runtime_of(L)->host;
-    struct watch_end *w = lua_touserdata(L, lua_upvalueindex(1));
     lua_State *main = N->rt.L;
+    uint64_t id = (uint64_t)lua_tointeger(L, lua_upvalueindex(1));
     lua_settop(L, 3);
     failure_unwrap(L);
     if (!lua_checkstack(main, LUA_MINSTACK))
@@ -112,17 +179,15 @@ static int ended(lua_State *L)
     if (L != main)
         lua_xmove(L, main, 1);
     close_id(N, lua_touserdata(L, 1), lua_toboolean(L, 2));
-    w->fn(N, w->task, lua_toboolean(L, 2), w->ud);
-    lua_settop(main, top);
+    struct watch_end *w = slots_find(&N->watches, id, NULL);
+    w ? tell(N, w, lua_toboolean(L, 2), top) : lua_settop(main, top);
     lua_pushboolean(L, 1);
     return 1;
 }
 
-/* then(tasklet, watch_end) */
+/* then(tasklet, id) */
 static int watch(lua_State *L)
 {
-    struct watch_end *w = lua_newuserdatauv(L, sizeof *w, 0);
-    memcpy(w, lua_touserdata(L, 2), sizeof *w);
     lua_pushcclosure(L, ended, 1);
     tasklet_push(L, lua_touserdata(L, 1));
     outcome_watch(L, -1, -2);
@@ -137,12 +202,17 @@ int neap_then(neap *N, neap_task id, void (*fn)(neap *N, neap_task t, int ok, vo
     struct tasklet *t = find(N, id);
     if (!t || !fn)
         return t ? embed_fail(N, NEAP_EARG, "neap_then: no function") : NEAP_ESTALE;
-    struct watch_end w = {fn, ud, id};
-    if (!lua_checkstack(N->rt.L, 4))
+    struct watch_end *w = lua_checkstack(N->rt.L, 4)
+                              ? watch_new(N, (struct watch_end){.fn = fn, .ud = ud, .task = id})
+                              : NULL;
+    if (!w)
         return embed_fail(N, NEAP_EMEM, "not enough memory");
     lua_pushlightuserdata(N->rt.L, t);
-    lua_pushlightuserdata(N->rt.L, &w);
-    return embed_protect(N, watch, 2, 0, NEAP_EMEM);
+    lua_pushinteger(N->rt.L, (lua_Integer)w->id);
+    int status = embed_protect(N, watch, 2, 0, NEAP_EMEM);
+    if (status != NEAP_OK)
+        watch_free(N, w);
+    return status;
 }
 
 /* ---- groups: the owner's number, as script would see it in t.group ---- */

@@ -274,13 +274,16 @@ static void test_reload(void)
     CHECK(printed("old old new "));
     text(N, "assert(mod == require 'mod' and mod.fresh and not mod.gone)");
     static const char *const bad[] = {"return {", "error 'bad'", "sleep(1) return {}",
-                                      "package.loaded.mod = {} error 'bad'"};
+                                      "package.loaded.mod = {} error 'bad'",
+                                      "return setmetatable({odd = 1}, {__metatable = 1})"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         code = bad[i];
         CHECK(neap_reload(N, "mod") == NEAP_ERUN);
         CHECK(neap_error(N, &message) == NEAP_ERUN && *message);
     }
-    text(N, "assert(mod == require 'mod' and mod.fresh)"); /* nothing has changed */
+    text(
+        N,
+        "assert(mod == require 'mod' and mod.fresh and not mod.odd)"); /* nothing has changed */
     neap_step(N, 0, -1);
     CHECK(out.length == 0 && failed.length == 0);
     text(N, "print(pcall(neap.reload, 'other'))");
