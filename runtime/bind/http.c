@@ -71,6 +71,8 @@ static void push_spare(lua_State *L)
     object_new(L, OBJECT_HTTP_CONNECTION, sizeof(struct connection), CONNECTION_VALUES);
     lua_pushvalue(L, STREAM);
     lua_setiuservalue(L, -2, CONNECTION_STREAM);
+    lua_pushvalue(L, SERVER);
+    lua_setiuservalue(L, -2, CONNECTION_SERVER);
 }
 
 static int accepting(lua_State *L, int status, lua_KContext line);
@@ -161,6 +163,7 @@ static int serve(lua_State *L)
         object_new(L, OBJECT_HTTP_SERVER, sizeof *server, SERVER_VALUES);
     server->rt = l->rt;
     list_init(&server->connections);
+    list_init(&server->idle);
     wait_queue_init(&server->full, &full_class);
     wait_queue_init(&server->drained, &drained_class);
     server->reactor = lua_toboolean(L, 4);

@@ -19,7 +19,7 @@ enum { REQUEST_CONNECTION = 1, REQUEST_TABLE, REQUEST_VALUES = REQUEST_TABLE };
 
 /* User values of a server and a connection. */
 enum { SERVER_LISTENER = 1, SERVER_VALUES = SERVER_LISTENER };
-enum { CONNECTION_STREAM = 1, CONNECTION_VALUES = CONNECTION_STREAM };
+enum { CONNECTION_STREAM = 1, CONNECTION_SERVER, CONNECTION_VALUES = CONNECTION_SERVER };
 
 /* Pushes the request whose head c has read, and takes its bytes off the input. [E] */
 void http_push_request(lua_State *L, struct connection *c, int connection);

@@ -59,6 +59,7 @@ static int woken(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     struct run r = {.L = L, .c = lua_touserdata(L, CONNECTION)};
     struct stream *s = r.c->stream;
+    connection_busy(r.c);
     if (ctx == WAIT_INPUT && r.c->request)
         r.c->waited += runtime_now(runtime_of(L)) - r.c->wait_began;
     r.why = ctx == WAIT_INPUT  ? http_input_came(L, s)
@@ -165,7 +166,9 @@ static enum next read_head(struct run *r)
     case HEAD_REFUSED:
         return refuse(r);
     case HEAD_WAITS:
-        r->timeout = connection_head_time(c);
+        r->timeout = c->begun ? connection_head_time(c) : HUGE_VAL;
+        if (!c->begun)
+            connection_idle(c);
         return WAIT_INPUT;
     case HEAD_NO_ROOM:
         return WAIT_ROOM;

@@ -9,6 +9,33 @@
 /* A body's time grows by a second with so many bytes. */
 static const double bytes_per_second = 65536;
 
+enum { SPARE_MAX = 4096 };
+
+/* Into memory that there is not yet, or not enough of. */
+static void put_first(struct connection *c, const char *s, size_t n)
+{
+    struct http_server *server = c->server;
+    if (c->out.cap == 0) {
+        c->out = server->spare;
+        server->spare = (struct buffer){0};
+    }
+    if (buffer_append(&c->out, &server->rt->memory, s, n) < 0)
+        c->no_memory = true;
+}
+
+/* All has been sent: the memory serves the next answer, whosever it is. */
+static void forget_sent(struct connection *c)
+{
+    struct http_server *server = c->server;
+    if (server->spare.cap > 0 || c->out.cap > SPARE_MAX) {
+        buffer_free(&c->out, &server->rt->memory);
+        return;
+    }
+    c->out.from = c->out.to = 0;
+    server->spare = c->out;
+    c->out = (struct buffer){0};
+}
+
 /* Inlined, for an answer is put together of many small pieces. */
 static inline void put(struct connection *c, const char *s, size_t n)
 {
@@ -16,8 +43,8 @@ static inline void put(struct connection *c, const char *s, size_t n)
     if (b->cap - b->to >= n) {
         memcpy(b->data + b->to, s, n);
         b->to += n;
-    } else if (buffer_append(b, &c->server->rt->memory, s, n) < 0) {
-        c->no_memory = true;
+    } else {
+        put_first(c, s, n);
     }
 }
 
@@ -63,6 +90,7 @@ void connection_open(struct connection *c, struct http_server *server, struct st
     s->unread = on_unread;
     wait_queue_init(&c->leaving, &leaving_class);
     list_push_back(&server->connections, &c->all);
+    list_init(&c->idle);
     server->count++;
     connection_next(c);
 }
@@ -75,6 +103,7 @@ void connection_close(struct connection *c)
     struct runtime *rt = server->rt;
     c->server = NULL;
     list_remove(&c->all);
+    list_remove(&c->idle);
     server->count--;
     c->stream->unread = NULL;
     if (!c->upgraded || !c->stream->detached)
@@ -85,8 +114,11 @@ void connection_close(struct connection *c)
     struct tasklet *t = wait_first(&server->full);
     if (t)
         wait_wake(rt, t, WAKE_SERVED);
-    if (server->count == 0)
+    if (server->count == 0) {
+        timer_serve_end(rt, &server->idle_timer);
+        buffer_free(&server->spare, &rt->memory);
         wait_wake_all(rt, &server->drained, WAKE_SERVED);
+    }
 }
 
 void connection_next(struct connection *c)
@@ -98,6 +130,54 @@ void connection_next(struct connection *c)
     c->drained = 0;
     c->blank = c->begun = c->answered = c->ended = c->continued = false;
     c->keep = true;
+}
+
+/* ---- idle connections ----
+** A timer for each would be armed and disarmed with every request. */
+
+/* The real time, a tick of the kernel's clock exact: one is taken with every request. */
+static double tick_now(const struct runtime *rt)
+{
+    struct timespec t;
+    if (rt->real_time.fn)
+        return runtime_now(rt);
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void end_idle(struct runtime *rt, struct serving_timer *timer)
+{
+    struct http_server *server = container_of(timer, struct http_server, idle_timer);
+    double now = runtime_now(rt);
+    while (!list_empty(&server->idle)) {
+        struct connection *c = container_of(server->idle.next, struct connection, idle);
+        double left = c->idle_at + server->limits.idle_timeout - now;
+        if (left > 0) {
+            timer_serve(rt, timer, left);
+            return;
+        }
+        list_remove(&c->idle);
+        if (c->task->state == TASKLET_BLOCKED && c->task->on == &c->stream->reader)
+            wait_wake(rt, c->task, WAKE_TIMEOUT);
+    }
+}
+
+void connection_idle(struct connection *c)
+{
+    struct http_server *server = c->server;
+    if (server->limits.idle_timeout == HUGE_VAL)
+        return;
+    c->idle_at = tick_now(server->rt);
+    list_push_back(&server->idle, &c->idle);
+    if (server->idle_timer.armed)
+        return;
+    server->idle_timer.fn = end_idle;
+    timer_serve(server->rt, &server->idle_timer, server->limits.idle_timeout);
+}
+
+void connection_busy(struct connection *c)
+{
+    list_remove(&c->idle);
 }
 
 /* ---- reading ---- */
@@ -152,8 +232,6 @@ enum read_head connection_read_head(struct connection *c)
 
 double connection_head_time(struct connection *c)
 {
-    if (!c->begun)
-        return c->server->limits.idle_timeout;
     double now = runtime_now(c->server->rt);
     if (c->deadline == HUGE_VAL)
         c->deadline = now + c->server->limits.head_timeout;
@@ -434,6 +512,10 @@ int connection_flush(struct connection *c)
         leave(c);
         return (int)sent;
     }
+    if ((size_t)sent == n) {
+        forget_sent(c);
+        return 0;
+    }
     buffer_consume(&c->out, &s->rt->memory, (size_t)sent);
-    return (size_t)sent == n ? 0 : -EAGAIN;
+    return -EAGAIN;
 }

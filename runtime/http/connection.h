@@ -4,6 +4,7 @@
 #ifndef HTTP_CONNECTION_H
 #define HTTP_CONNECTION_H
 
+#include "core/timer.h"
 #include "http/body.h"
 #include "http/parser.h"
 #include "net/stream.h"
@@ -25,6 +26,9 @@ struct http_server {
     struct list connections;
     size_t count;                    /* of connections */
     struct wait_queue full, drained; /* who accepts, who waits for their end */
+    struct list idle;                /* of them, those between two requests, in order */
+    struct serving_timer idle_timer; /* ends the first of those in time */
+    struct buffer spare;             /* memory for the next answer */
     struct http_limits limits;
     bool reactor;  /* mode: the handler may not block */
     bool draining; /* answers are the last of their connections */
@@ -40,7 +44,9 @@ struct request;
 
 struct connection {
     struct object object;
-    struct list all; /* in server.connections until it ends */
+    struct list all;  /* in server.connections until it ends */
+    struct list idle; /* in server.idle between two requests */
+    double idle_at;   /* since when */
     struct http_server *server;
     struct stream *stream;
     struct tasklet *task;    /* that serves it */
@@ -92,8 +98,13 @@ enum read_head { HEAD_DONE, HEAD_REFUSED, HEAD_ENDED, HEAD_WAITS, HEAD_NO_ROOM }
 ** before it reads. */
 enum read_head connection_read_head(struct connection *c);
 
-/* Seconds that the client has for the head, or for the next one. */
+/* Seconds that the client has for the rest of a head that has begun. */
 double connection_head_time(struct connection *c);
+
+/* Its tasklet waits for a next request, and is woken with WAKE_TIMEOUT when that takes too
+** long; and no longer does. */
+void connection_idle(struct connection *c);
+void connection_busy(struct connection *c);
 
 /* Reads a piece of the body, at most `max` bytes, behind what is in c->in. 1: a piece; 0: there
 ** is no more; -EAGAIN: wait for input; -ENOBUFS: wait for room; -EBADMSG, -ECONNRESET: it will
