@@ -22,8 +22,9 @@ build/%/llhttp/api.o: $(LLHTTP)/api.c build/settings ; $(compile_llhttp)
 build/%/llhttp/http.o: $(LLHTTP)/http.c build/settings ; $(compile_llhttp)
 build/%/llhttp/llhttp.o: $(LLHTTP)/llhttp.c build/settings ; $(compile_llhttp)
 
+# -O3: a third faster on a head, for its code is one big switch.
 define compile_llhttp
 @mkdir -p $(@D)
 @echo '  CC $@'
-$Q$(COMPILE) -w $(FLAGS_$(variant)) -c -o $@ $<
+$Q$(COMPILE) -w $(if $(filter -O2,$(CFLAGS)),-O3) $(FLAGS_$(variant)) -c -o $@ $<
 endef
