@@ -9,7 +9,7 @@ describe("a careless or hostile script:", function()
         sleep(0.2)
         stop = true
         neap.preempt()
-        assert.is_true((t:join(1)))
+        assert.is_true((t:join(20)))
     end)
     it("__index of what is no object", function()
         local meta = debug.getmetatable(channel())
@@ -49,7 +49,7 @@ describe("a careless or hostile script:", function()
         local s; local a = spawn(function() s = l:accept() end)
         local c <close> = neap.must(net.connect("127.0.0.1", l.port))
         a:join()
-        c:settimeout(1)
+        c:settimeout(20)
         local r = spawn(function() return c:read() end)
         schedule()
         c:unread("pushed\n")
@@ -95,7 +95,7 @@ describe("a careless or hostile script:", function()
             if (ch:try_receive()) then received = received + 1 end
             if i % 1000 == 0 then -- seldom: there are more tasklets at once than ever before
                 collectgarbage()
-                assert.equal(i, (block_on(d, 5)))
+                assert.equal(i, (block_on(d, 20)))
             end
         end
         stop = true

@@ -366,7 +366,11 @@ describe("a served listener", function()
         local server = child.script(SERVER)
         local port = tonumber(server:printed())
         local clients = {}
-        for i = 1, 10 do clients[i] = neap.must(net.connect("127.0.0.1", port)) end
+        for i = 1, 10 do
+            clients[i] = neap.must(net.connect("127.0.0.1", port))
+            clients[i]:write("served\n")
+            assert.equal("served", clients[i]:read())
+        end
         sleep(0.1)
         local before = server:cpu()
         sleep(0.5)
@@ -562,16 +566,16 @@ describe("shutdown", function()
     it("ends those that are late, also in the middle of their cleanup", function()
         local listener, state, tidy = crowd(2)
         local _ <close> = tidy
-        local closed = {}
+        local closed, reads = {}, false
         local late <close> = neap.must(net.listen("127.0.0.1", 0))
         late:start(function(stream)
             local _ <close> = setmetatable({}, { __close = function() closed[#closed + 1] = 1 end })
+            reads = true
             pcall(stream.read, stream)
             stream:read()
         end)
         state[3] = dial(late)
-        sleep(0.005)
-        repeat sleep(0.001) until state.now == 2
+        repeat sleep(0.001) until state.now == 2 and reads
         assert.equal(2, listener:shutdown(0.02))
         assert.equal(0, state.served)
         assert.equal(1, late:shutdown(0))

@@ -20,7 +20,7 @@ for _, folder in ipairs { "scripts", "scripts/bench" } do
         for _, path in ipairs(scripts(folder)) do
             it("has " .. path .. ", which runs", function()
                 local script = child.start { child.neap, path }
-                local until_ = neap.now() + 25
+                local until_ = neap.now() + 100
                 while not script:ended() and neap.now() < until_ do sleep(0.02) end
                 if not script:ended() then script:kill() end
                 local status, out, err = script:wait()

@@ -14,7 +14,7 @@ describe("with one byte a time", function()
             local status, out, err = child.shell([[
                 shim=$(mktemp) && ${CC:-cc} -O2 -shared -fPIC -o $shim spec/support/shim.c -ldl &&
                 for name in ]] .. table.concat(files, " ") .. [[; do
-                    SPEC_DEADLINE=60 SHIM=]] .. mode .. [[ LD_PRELOAD=$shim \
+                    SHIM=]] .. mode .. [[ LD_PRELOAD=$shim \
                         ASAN_OPTIONS=verify_asan_link_order=0:$ASAN_OPTIONS \
                         busted --lua="$NEAP" -o plainTerminal spec/${name}_spec.lua || exit
                 done; rm -f $shim

@@ -1,6 +1,7 @@
 -- Standard input and output, io.popen and os.execute, from outside: pipes, files, terminals.
 
 local child = require "spec.support.child"
+local lfs = require "lfs"
 
 local shell = child.shell
 
@@ -21,12 +22,35 @@ local function both(want, stdin, text)
     assert.same({ "pipe", 0, want, "" }, { "pipe", status, out, err })
 end
 
--- A tasklet that counts while something waits; at the end `ran()` tells whether it ran.
+-- count(f) starts a tasklet that counts while something waits, and calls f when it has run
+-- for a while; ran() ends it and tells whether it has.
 local COUNT = [[
-    local n = 0
-    local counter = spawn(function() while true do n = n + 1 sleep(0.01) end end)
-    local function ran() counter:kill() return n > 3 end
+    local n, counter
+    local function count(f)
+        n = 0
+        counter = spawn(function()
+            while true do
+                n = n + 1
+                if n == 5 then f() end
+                sleep(0.001)
+            end
+        end)
+    end
+    local function ran() counter:kill() return n > 4 end
+    local function touch(path) io.open(path, "w"):close() end
 ]]
+
+-- f(path, await), where `await` is what a shell says to wait for a file at that path, and to
+-- remove it.
+local function flagged(f)
+    local path = os.tmpname()
+    os.remove(path)
+    f(path, ("n=0; until [ -e %s ] || [ $n = 3000 ]; do n=$((n + 1)); sleep 0.01; done; rm -f %s")
+        :format(path, path))
+    os.remove(path)
+end
+
+local function touch(path) io.open(path, "w"):close() end
 
 -- In a terminal: what is typed when that has appeared; status and what was shown.
 local function terminal(dialog, text)
@@ -69,20 +93,28 @@ describe("io.read", function()
     end)
 
     it("blocks only its own tasklet", function()
-        same({ 0, "late\ttrue\n", "" }, shell("{ sleep 0.2; echo late; } | "
-            .. neap_e(COUNT .. "print(io.read(), ran())")))
+        flagged(function(path, await)
+            same({ 0, "late\ttrue\n", "" }, shell("{ " .. await .. "; echo late; } | "
+                .. neap_e(COUNT .. ([[
+                    count(function() touch(%q) end)
+                    print(io.read(), ran())
+                ]]):format(path))))
+        end)
     end)
 
     it("a killed reader takes no input with it, nor one that is out of time", function()
-        same({ 0, "false\tTaskletExit\nhello\nworld\n", "" }, shell(
-            "{ printf hel; sleep 0.2; echo lo; echo world; } | " .. neap_e [[
-                local t = spawn(io.read)
-                sleep(0.1)
-                t:kill()
-                print(t:join())
-                print(io.read())
-                print(io.read())
-            ]]))
+        flagged(function(path, await)
+            same({ 0, "false\tTaskletExit\nhello\nworld\n", "" }, shell(
+                "{ printf hel; " .. await .. "; echo lo; echo world; } | " .. neap_e(([[
+                    local t = spawn(io.read)
+                    sleep(0.05)
+                    t:kill()
+                    io.open(%q, "w"):close()
+                    print(t:join())
+                    print(io.read())
+                    print(io.read())
+                ]]):format(path))))
+        end)
     end)
 
     it("serves several readers in order", function()
@@ -143,10 +175,13 @@ describe("standard streams", function()
     end)
 
     it("a full pipe holds up only the tasklet that writes", function()
-        same({ 0, "300000\n", "true\n" }, shell(neap_e(COUNT .. [[
-            neap.stdout:write(("x"):rep(300000))
-            io.stderr:write(tostring(ran()), "\n")
-        ]]) .. " | { sleep 0.2; wc -c; }"))
+        flagged(function(path, await)
+            same({ 0, "300000\n", "true\n" }, shell(neap_e(COUNT .. ([[
+                count(function() touch(%q) end)
+                neap.stdout:write(("x"):rep(300000))
+                io.stderr:write(tostring(ran()), "\n")
+            ]]):format(path)) .. " | { " .. await .. "; wc -c; }"))
+        end)
     end)
 
     it("end the program quietly when nobody reads them", function()
@@ -216,7 +251,7 @@ describe("a terminal", function()
 
     it("lets the others run while it is read", function()
         local status, out = terminal({ "ready", "x\n" }, COUNT .. [[
-            spawn(function() sleep(0.1) print "ready" end)
+            count(function() print "ready" end)
             print(io.read(), ran())
         ]])
         assert.equal(0, status)
@@ -249,17 +284,26 @@ describe("io.popen", function()
     end)
 
     it("blocks only the caller, at each of its steps", function()
-        same({ 0, "x\ttrue\n0\ttrue\n", "" }, child.run { "-e", COUNT .. [[
-            local f = io.popen("sleep 0.1; echo x; exec >/dev/null; sleep 0.1")
-            local line = f:read()
-            f:close()
-            print(line, ran())
-            n = 0
-            counter = spawn(function() while true do n = n + 1 sleep(0.01) end end)
-            local w = io.popen("sleep 0.2; cat >/dev/null", "w")
-            for _ = 1, 20 do w:write(("x"):rep(20000)) end
-            print(select(3, w:close()), ran())
-        ]] })
+        flagged(function(path, await)
+            same({ 0, "x\ttrue\ntrue\ttrue\n0\ttrue\n", "" }, child.run { "-e", COUNT .. ([[
+                local path, await = %q, %q
+                local function counted()
+                    os.remove(path)
+                    count(function() touch(path) end)
+                end
+                counted()
+                local f = io.popen(await .. "; echo x")
+                print(f:read(), ran())
+                f:close()
+                counted()
+                f = io.popen("exec >/dev/null; " .. await)
+                print(f:close(), ran())
+                counted()
+                local w = io.popen(await .. "; cat >/dev/null", "w")
+                for _ = 1, 20 do w:write(("x"):rep(20000)) end
+                print(select(3, w:close()), ran())
+            ]]):format(path, await) })
+        end)
     end)
 
     it("gives all that was written to a command that reads late", function()
@@ -300,21 +344,28 @@ describe("io.popen", function()
     end)
 
     it("a killed reader takes nothing with it, and the child is reaped", function()
-        local f = io.popen("printf he; sleep 0.1; echo llo")
-        local t = spawn(f.read, f)
-        sleep(0.03)
-        t:kill()
-        same({ false, neap.TaskletExit }, t:join())
-        same({ "hello", nil }, f:read(), f:read())
-        f:close()
+        flagged(function(path, await)
+            local f = io.popen("printf he; " .. await .. "; echo llo")
+            local t = spawn(f.read, f)
+            sleep(0.03)
+            t:kill()
+            touch(path)
+            same({ false, neap.TaskletExit }, t:join())
+            same({ "hello", nil }, f:read(), f:read())
+            f:close()
+        end)
     end)
 
     it("a killed close leaves the child to be reaped", function()
-        local f = io.popen("sleep 0.1")
-        local t = spawn(f.close, f)
-        schedule()
-        t:kill()
-        same({ false, neap.TaskletExit }, t:join())
+        flagged(function(path, await)
+            local f = io.popen(await)
+            local t = spawn(f.close, f)
+            schedule()
+            t:kill()
+            touch(path)
+            same({ false, neap.TaskletExit }, t:join())
+            while lfs.attributes(path) do sleep(0.01) end -- until the child has seen it
+        end)
     end)
 
     it("forgotten handles leave nothing behind", function()
@@ -344,8 +395,13 @@ describe("os.execute", function()
     end)
 
     it("blocks only the caller", function()
-        same({ 0, "true\texit\t0\ntrue\n", "" },
-            child.run { "-e", COUNT .. "print(os.execute('sleep 0.2')) print(ran())" })
+        flagged(function(path, await)
+            same({ 0, "true\texit\t0\ntrue\n", "" }, child.run { "-e", COUNT .. ([[
+                count(function() touch(%q) end)
+                print(os.execute(%q))
+                print(ran())
+            ]]):format(path, await) })
+        end)
     end)
 
     it("gives the child a clean start", function()
@@ -365,15 +421,17 @@ describe("os.execute", function()
     end)
 
     it("a killed waiter leaves nothing behind", function()
-        local t = spawn(os.execute, "sleep 0.1")
-        schedule()
-        t:kill()
-        same({ false, neap.TaskletExit }, t:join())
+        flagged(function(path, await)
+            local t = spawn(os.execute, await)
+            schedule()
+            t:kill()
+            touch(path)
+            same({ false, neap.TaskletExit }, t:join())
+            while lfs.attributes(path) do sleep(0.01) end -- until the child has seen it
+        end)
     end)
 
     it("leaves the children of others alone", function()
-        local ok, lfs = pcall(require, "lfs")
-        assert.is_true(ok and lfs ~= nil)
         local list = {}
         for i = 1, 20 do list[i] = spawn(os.execute, "exit " .. i) end
         for i, outcome in ipairs(neap.join_all(list)) do

@@ -127,11 +127,14 @@ describe("a stream is read", function()
     end))
 
     it("up to another delimiter than the one that was not found", paired(function(client, server)
-        client:write("a;b")
+        client:write("a;b"):flush()
         server:settimeout(0.03)
         assert.is_nil(server:read())
+        server:settimeout()
         assert.equal("a;", server:read_until(";"))
+        server:settimeout(0.03)
         assert.is_nil(server:read_until("\n"))
+        server:settimeout()
         client:write("\n")
         assert.equal("b", server:read())
 
@@ -225,7 +228,6 @@ describe("a stream is read", function()
     end))
 
     it("within a time, and what had come stays", paired(function(client, server)
-        server:settimeout(0.03)
         for _, read in ipairs {
             function() return server:read("l") end,
             function() return server:read("a") end,
@@ -233,9 +235,12 @@ describe("a stream is read", function()
             function() return server:read_until(";") end,
         } do
             client:write("part")
+            server:settimeout(0.03)
             assert.same({ nil, "timeout", "ETIMEDOUT", n = 3 }, table.pack(read()))
+            server:settimeout()
             assert.equal("part", server:read(4))
         end
+        server:settimeout(0.03)
         assert.same({ nil, "timeout", "ETIMEDOUT", n = 3 }, table.pack(server:read_some()))
         server:settimeout(nil)
         spawn(function()
@@ -813,7 +818,8 @@ describe("a stream knows", function()
     it("how to be idle while input waits that nobody reads", paired(function(client, server)
         server:settimeout(0.01)
         server:read()
-        client:write("not now")
+        server:settimeout()
+        client:write("not now"):flush()
         settle()
         local before = os.clock()
         sleep(0.5)

@@ -78,7 +78,7 @@ end
 
 -- The contents of one of its files, once that is there and holds a line.
 function running:await(what, pattern)
-    local until_ = neap.now() + 25
+    local until_ = neap.now() + 100
     repeat
         local text = contents(self.base .. what)
         local found = text and text:match(pattern or "^(.-)\n")

@@ -2,7 +2,7 @@
 **
 ** Each SEND is typed when its EXPECT has been printed behind what the one before expected.
 ** What the terminal shows goes to standard output; the status is the program's, or 128 and
-** the signal that ended it. It ends by itself after half a minute. A SEND of the form
+** the signal that ended it. It ends by itself after a minute and a half. A SEND of the form
 ** `size:100x20` gives the terminal so many columns and lines, `signal:15` sends a signal. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
         fputs("usage: pty [EXPECT SEND]... -- PROGRAM [ARG...]\n", stderr);
         return 2;
     }
-    alarm(30);
+    alarm(90);
     child = forkpty(&terminal, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = 80});
     if (child < 0) {
         perror("pty");
