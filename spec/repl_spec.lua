@@ -281,7 +281,7 @@ describe("the prompt with a line editor", function()
         local status, shown = edited { PROMPT,
             'x = spawn(function() sleep(0.1) io.write "a" sleep(0.1) io.stderr:write "b"'
                 .. ' sleep(0.1) neap.stdout:write "c\\n" sleep(0.1) error("d", 0) end)\r',
-            PROMPT, "1 +\27[D", "spawned at", " 1", "> 1  1+", "\27[F1\r", PROMPT, DONE }
+            PROMPT, "1 +\27[D", "spawned at", " 1\27[F1\r", PROMPT, DONE }
         assert.equal(0, status)
         assert.is_truthy(shown:find("\na\nb\nc\n.*\nneap: d\n") or
             shown:find("\na\nb\nc\nneap: d\n", 1, true), shown)
