@@ -76,6 +76,30 @@ describe("connect", function()
         listener:close()
     end)
 
+    it("over IPv6 in a scope, by the interface's name or number", function()
+        local any = net.udp("::1%lo", 0)
+        if not any then return end -- a kernel without it
+        any:close()
+        neap.must(net.udp("::1%1", 0)):close()
+        for _, bad in ipairs { "::1%", "::1%no such", "::1%-1", "::1%99999999999", "%lo" } do
+            assert.equal("EINVAL", (select(3, net.udp(bad, 0))), bad)
+        end
+        local file <close> = assert(io.open("/proc/net/if_inet6"))
+        for line in file:lines() do
+            local figures, scope, name = line:match("^(%x+) %x+ %x+ (%x+) %x+ +(%S+)")
+            if scope == "20" then
+                local address = figures:gsub("%x%x%x%x", "%0:", 7) .. "%" .. name
+                local listener <close> = neap.must(net.listen(address, 0))
+                local stream <close> = neap.must(net.connect(address, listener.port))
+                local other <close>, peer = listener:accept()
+                assert.equal(listener.host, (stream:peername()))
+                assert.is_truthy(listener.host:find("^fe80::.*%%" .. name .. "$"))
+                assert.equal((stream:sockname()), peer.host)
+                assert.same({ "x" }, { stream:write("x") and other:read(1) })
+            end
+        end
+    end)
+
     it("to nobody is refused, with a text and a code", function()
         local port = free_port()
         assert.same(

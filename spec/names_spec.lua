@@ -74,6 +74,27 @@ describe("resolve", function()
         assert.is_nil((resolve(other, "long.test")))
     end)
 
+    it("remembers for a while that there is no such name", function()
+        local failing = false
+        local names = dns.zone { ["none.test"] = {} }
+        local server <close> = dns.start(function(q)
+            return failing and dns.answer(q, {}, { rcode = 2 }) or names(q)
+        end)
+        for _ = 1, 3 do
+            assert.equal("ENOTFOUND", (select(3, resolve(server, "missing.test"))))
+            assert.equal("ENOTFOUND", (select(3, resolve(server, "none.test"))))
+        end
+        assert.equal(1, server:count("missing.test", "A"))
+        assert.equal(1, server:count("none.test", "AAAA"))
+        failing = true -- which says nothing about the name
+        local asked = 0
+        for _ = 1, 2 do
+            assert.equal("ESERVFAIL", (select(3, resolve(server, "other.test"))))
+            assert.is_true(server:count("other.test") > asked)
+            asked = server:count("other.test")
+        end
+    end)
+
     it("follows a CNAME, and keeps the answer for the shortest time in it", function()
         local server <close> = dns.start(function(q)
             return dns.answer(q, { dns.record("CNAME", "b.test", 0),

@@ -827,6 +827,34 @@ describe("a stream knows", function()
         assert.equal("not now", server:read(7))
     end))
 
+    it("a reset at its close, by linger 0, whatever is left to send or to read",
+        paired(function(client, server)
+            client:setoption("linger", 0)
+            server:write("not read")
+            fill(client)
+            client:close()
+            local got, _, code
+            repeat got, _, code = server:read_some() until not got
+            assert.equal("ECONNRESET", code)
+        end))
+
+    it("its own time for what a close leaves behind", paired(function(client)
+        local before = host.stats().outside
+        for _, bad in ipairs { -1, 0 / 0, math.huge } do
+            assert.same({ nil, "setoption: Invalid argument", "EINVAL" },
+                { client:setoption("linger", bad) })
+        end
+        assert.has_error(function() client:setoption("linger", "long") end)
+        assert.equal(client, client:setoption("linger", false))
+        assert.equal(client, client:setoption("linger", 0.1))
+        fill(client)
+        client:close()
+        assert.equal(before + 1, host.stats().outside)
+        local until_ = neap.now() + 20
+        repeat sleep(0.02) until host.stats().outside == before or neap.now() > until_
+        assert.equal(before, host.stats().outside)
+    end))
+
     it("a few options", paired(function(client, server)
         assert.equal(client, client:setoption("nodelay", false))
         assert.equal(client, client:setoption("keepalive", true))

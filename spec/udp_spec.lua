@@ -146,6 +146,55 @@ describe("a UDP socket", function()
         assert.is_true(turns >= 5)
     end))
 
+    it("lets the others run while it sends, too", both(function(a, b)
+        local turns, stop = 0, false
+        local other = spawn(function()
+            while not stop do
+                turns = turns + 1
+                schedule()
+            end
+        end)
+        for _ = 1, 200 do a:send("x", "127.0.0.1", b.port) end
+        stop = true
+        assert.is_true(turns >= 3)
+        other:join()
+    end))
+
+    it("loses no datagram to a receiver that is killed as it gives way", both(function(a, b)
+        local got = 0
+        local receiver = spawn(function()
+            while b:receive(5) do got = got + 1 end
+        end)
+        for _ = 1, 40 do a:send("x", "127.0.0.1", b.port) end
+        repeat schedule() until got > 0
+        receiver:kill()
+        while b:receive(0.05) do got = got + 1 end
+        assert.equal(40, got)
+    end))
+
+    it("keeps to its time when another takes the datagram", both(function(a, b)
+        local late
+        for i = 1, 200 do -- until both are woken in one turn, the receiver behind us
+            local receiver = spawn(function() return b:receive(0.1) end)
+            spawn(function()
+                if i % 2 == 0 then a:send("x", "127.0.0.1", b.port) end
+                b:send("y", "127.0.0.1", a.port)
+                if i % 2 == 1 then a:send("x", "127.0.0.1", b.port) end
+            end)
+            a:receive()
+            local ready = not receiver.blocked
+            local taken = b:receive(0)
+            late = ready and taken
+            local ended, got = receiver:join(5)
+            assert.is_true(ended)
+            if late then
+                assert.is_nil(got)
+                break
+            end
+        end
+        assert.equal("x", late)
+    end))
+
     it("is on any address unless told otherwise", function()
         local any <close> = neap.must(net.udp())
         local one <close> = socket()

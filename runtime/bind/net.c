@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "bind/net.h"
 
+#include "core/sched.h"
 #include "core/tasklet.h"
 #include "net/option.h"
 
@@ -112,6 +113,38 @@ bool net_bind_address(lua_State *L, int i, struct address *a)
     bool ok = port >= 0 && port <= 65535 && address_parse(a, host, (int)port) == 0;
     lua_pop(L, 2);
     return ok;
+}
+
+void net_push_deadline(lua_State *L, double timeout)
+{
+    lua_pushnumber(L, timeout < HUGE_VAL ? runtime_now(runtime_of(L)) + timeout : HUGE_VAL);
+}
+
+double net_time_left(lua_State *L, int i)
+{
+    double at = lua_tonumber(L, i);
+    double left = at < HUGE_VAL ? at - runtime_now(runtime_of(L)) : HUGE_VAL;
+    return left > 0 ? left : 0;
+}
+
+/* Reads or writes in a row that find the kernel ready, after which a tasklet gives way: a
+** peer that never stops must not keep the others from running. */
+#ifdef NEAP_STRESS
+enum { MAX_BURST = 1 }; /* every second one gives way */
+#else
+enum { MAX_BURST = 32 };
+#endif
+
+bool net_must_give_way(lua_State *L)
+{
+    return ++runtime_of(L)->burst > MAX_BURST && wait_possible(L);
+}
+
+int net_give_way(lua_State *L, lua_KContext ctx, lua_KFunction k)
+{
+    struct runtime *rt = runtime_of(L);
+    sched_append(rt, rt->current);
+    return wait_switch(L, ctx, k);
 }
 
 /* ---- what is written in Lua ---- */

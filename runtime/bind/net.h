@@ -30,6 +30,12 @@ void net_check_options(lua_State *L, int i, const char *const known[]);
 /* The timeout that the options at index i name, or `fallback`; i may hold nil. */
 double net_timeout_option(lua_State *L, int i, double fallback);
 
+/* Pushes the moment at which what begins now times out, after so many seconds. */
+void net_push_deadline(lua_State *L, double timeout);
+
+/* Seconds left until the moment at index i. */
+double net_time_left(lua_State *L, int i);
+
 /* The address at index i of a socket to be bound: a host in figures, or { host =, port = }.
 ** False if it is none. */
 bool net_bind_address(lua_State *L, int i, struct address *a);

@@ -293,7 +293,7 @@ static int start_reading(lua_State *L, enum read_op op)
     struct stream *s = net_check_stream(L);
     struct read_state r = {.op = op, .nargs = lua_gettop(L) - 1};
     luaL_argcheck(L, r.nargs < 200, 200, "too many formats");
-    net_push_deadline(L, s);
+    net_push_deadline(L, s->timeout);
     if (s->closed)
         return read_failed(L, s, encode(r), WAKE_CLOSED);
     if (of_file(op))

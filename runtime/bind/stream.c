@@ -3,12 +3,12 @@
 #define _GNU_SOURCE
 #include "bind/stream.h"
 
-#include "core/sched.h"
 #include "core/select.h"
 #include "core/tasklet.h"
 #include "net/option.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,18 +28,6 @@ struct stream *net_new_stream(lua_State *L)
     return s;
 }
 
-void net_push_deadline(lua_State *L, const struct stream *s)
-{
-    lua_pushnumber(L, s->timeout < HUGE_VAL ? runtime_now(s->rt) + s->timeout : HUGE_VAL);
-}
-
-double net_time_left(lua_State *L, int i)
-{
-    double at = lua_tonumber(L, i);
-    double left = at < HUGE_VAL ? at - runtime_now(runtime_of(L)) : HUGE_VAL;
-    return left > 0 ? left : 0;
-}
-
 bool net_wait_ended(lua_State *L, struct turn *turn, enum wake *why)
 {
     struct runtime *rt = runtime_of(L);
@@ -47,26 +35,6 @@ bool net_wait_ended(lua_State *L, struct turn *turn, enum wake *why)
         turn_give(rt, turn);
     *why = wait_result(L);
     return *why != WAKE_SERVED;
-}
-
-/* Reads or writes in a row that find the kernel ready, after which a tasklet gives way: a
-** peer that never stops must not keep the others from running. */
-#ifdef NEAP_STRESS
-enum { MAX_BURST = 1 }; /* every second one gives way */
-#else
-enum { MAX_BURST = 32 };
-#endif
-
-bool net_must_give_way(lua_State *L)
-{
-    return ++runtime_of(L)->burst > MAX_BURST && wait_possible(L);
-}
-
-int net_give_way(lua_State *L, lua_KContext ctx, lua_KFunction k)
-{
-    struct runtime *rt = runtime_of(L);
-    sched_append(rt, rt->current);
-    return wait_switch(L, ctx, k);
 }
 
 /* s:shutdown(): ends our direction */
@@ -153,17 +121,38 @@ int net_set_option(lua_State *L, int fd)
     return 1;
 }
 
-/* s:setoption(name, value): "max_line", and those of net/option.c */
-static int setoption(lua_State *L)
+/* How long a close lets go on what was written: not the kernel's own option, with which a close
+** blocks the thread. */
+static int set_linger(lua_State *L, struct stream *s)
 {
-    struct stream *s = net_check_stream(L);
-    if (s->closed)
-        return net_push_end(L, WAKE_CLOSED);
-    if (strcmp(luaL_checkstring(L, 2), "max_line") != 0)
-        return net_set_option(L, s->fd);
+    double seconds =
+        lua_isboolean(L, 3) && !lua_toboolean(L, 3) ? STREAM_LINGER : luaL_checknumber(L, 3);
+    if (!(seconds >= 0 && seconds <= INT_MAX))
+        return net_push_error(L, "setoption", EINVAL);
+    s->linger = seconds;
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int set_max_line(lua_State *L, struct stream *s)
+{
     s->max_line = net_size_argument(L, 3, STREAM_MAX_LINE);
     lua_settop(L, 1);
     return 1;
+}
+
+/* s:setoption(name, value): "max_line", "linger", and those of net/option.c */
+static int setoption(lua_State *L)
+{
+    struct stream *s = net_check_stream(L);
+    const char *name = luaL_checkstring(L, 2);
+    if (s->closed)
+        return net_push_end(L, WAKE_CLOSED);
+    if (strcmp(name, "max_line") == 0)
+        return set_max_line(L, s);
+    if (strcmp(name, "linger") == 0)
+        return set_linger(L, s);
+    return net_set_option(L, s->fd);
 }
 
 static int to_string(lua_State *L)

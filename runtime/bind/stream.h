@@ -11,12 +11,6 @@
 /* The stream at 1. [E] */
 struct stream *net_check_stream(lua_State *L);
 
-/* Pushes the moment at which an operation that begins now times out. */
-void net_push_deadline(lua_State *L, const struct stream *s);
-
-/* Seconds left until the moment at index i. */
-double net_time_left(lua_State *L, int i);
-
 /* Whether a wait ended without being served, and how; raises what was thrown in. A turn that
 ** had just been given to this tasklet goes on to the next. [E] */
 bool net_wait_ended(lua_State *L, struct turn *turn, enum wake *why);

@@ -77,6 +77,15 @@ int net_udp(lua_State *L)
 
 static int sent(lua_State *L, int status, lua_KContext ctx);
 
+/* It is sent; others have had their turn. */
+static int gave_way(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wait_result(L);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* The frame: the socket, the data, and the host and port or nothing. */
 static int go_on_sending(lua_State *L)
 {
@@ -98,7 +107,7 @@ static int go_on_sending(lua_State *L)
     if (r < 0)
         return net_push_error(L, "send", -r);
     lua_pushboolean(L, 1);
-    return 1;
+    return net_must_give_way(L) ? net_give_way(L, 0, gave_way) : 1;
 }
 
 static int sent(lua_State *L, int status, lua_KContext ctx)
@@ -119,14 +128,8 @@ static int send_(lua_State *L)
 
 /* ---- receiving ---- */
 
-static int received(lua_State *L, int status, lua_KContext ctx);
-
-static int give(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status, (void)ctx;
-    wait_result(L);
-    return lua_gettop(L) - 2;
-}
+/* The frame of a receive. */
+enum { RECEIVE_MOST = 2, RECEIVE_DEADLINE, RECEIVE_TOP = RECEIVE_DEADLINE };
 
 /* Pushes data, host, port, and the datagram's length if that is more than was given. */
 static int push_datagram(lua_State *L, struct udp *u, size_t n, const struct address *from,
@@ -139,11 +142,12 @@ static int push_datagram(lua_State *L, struct udp *u, size_t n, const struct add
     net_push_address(L, from);
     if (given < n)
         lua_pushinteger(L, (lua_Integer)n);
-    return net_must_give_way(L) ? net_give_way(L, 0, give) : lua_gettop(L) - 2;
+    return lua_gettop(L) - RECEIVE_TOP;
 }
 
-/* The frame: the socket, the greatest length that is given. */
-static int go_on_receiving(lua_State *L, double timeout)
+static int received(lua_State *L, int status, lua_KContext ctx);
+
+static int go_on_receiving(lua_State *L)
 {
     struct udp *u = lua_touserdata(L, 1);
     struct address from;
@@ -151,18 +155,25 @@ static int go_on_receiving(lua_State *L, double timeout)
         return net_push_end(L, WAKE_CLOSED);
     ssize_t n = udp_receive(u, &from);
     if (n >= 0)
-        return push_datagram(L, u, (size_t)n, &from, (size_t)lua_tointeger(L, 2));
+        return push_datagram(L, u, (size_t)n, &from, (size_t)lua_tointeger(L, RECEIVE_MOST));
     if (n != -EAGAIN)
         return net_push_error(L, "receive", (int)-n);
     wait_check(L);
-    return wait_on(L, &u->receivers, timeout, 0, received);
+    return wait_on(L, &u->receivers, net_time_left(L, RECEIVE_DEADLINE), 0, received);
 }
 
 static int received(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
     enum wake why = wait_result(L);
-    return why == WAKE_SERVED ? go_on_receiving(L, HUGE_VAL) : net_push_end(L, why);
+    return why == WAKE_SERVED ? go_on_receiving(L) : net_push_end(L, why);
+}
+
+static int take_one(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    wait_result(L);
+    return go_on_receiving(L);
 }
 
 /* u:receive([timeout[, max]]): data, host, port; with a fourth result, its length, one longer
@@ -175,7 +186,10 @@ static int receive(lua_State *L)
     luaL_argcheck(L, most >= 0, 3, "a size cannot be negative");
     lua_settop(L, 1);
     lua_pushinteger(L, most);
-    return go_on_receiving(L, timeout);
+    net_push_deadline(L, timeout);
+    if (net_must_give_way(L)) /* before anything is taken, which a kill would lose */
+        return net_give_way(L, 0, take_one);
+    return go_on_receiving(L);
 }
 
 /* ---- the rest ---- */

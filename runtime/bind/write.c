@@ -72,7 +72,7 @@ int net_stream_write(lua_State *L)
         return net_push_end(L, WAKE_CLOSED);
     if (s->shut)
         return net_push_error(L, "write", EPIPE);
-    net_push_deadline(L, s);
+    net_push_deadline(L, s->timeout);
     if (s->writing.owner) {
         wait_check(L);
         return wait_on(L, &s->writing.queue, net_time_left(L, 3), 0, write_k);

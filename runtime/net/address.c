@@ -2,10 +2,50 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+
+/* The scope behind a '%': an interface by name or number. 0: there is none such. */
+static unsigned parse_scope(const char *text)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && *end == '\0')
+        return n <= UINT_MAX ? (unsigned)n : 0;
+    return if_nametoindex(text);
+}
+
+static int parse_v6(struct sockaddr_in6 *v6, const char *host)
+{
+    char text[INET6_ADDRSTRLEN];
+    size_t n = strcspn(host, "%");
+    if (n >= sizeof text)
+        return -EINVAL;
+    memcpy(text, host, n);
+    text[n] = '\0';
+    if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1)
+        return -EINVAL;
+    if (host[n] == '%' && !(v6->sin6_scope_id = parse_scope(host + n + 1)))
+        return -EINVAL;
+    return 0;
+}
+
+static void format_v6(const struct sockaddr_in6 *v6, char host[ADDRESS_TEXT])
+{
+    inet_ntop(AF_INET6, &v6->sin6_addr, host, ADDRESS_TEXT);
+    size_t n = strlen(host);
+    if (v6->sin6_scope_id == 0)
+        return;
+    host[n++] = '%';
+    if (!if_indextoname(v6->sin6_scope_id, host + n))
+        snprintf(host + n, ADDRESS_TEXT - n, "%u", (unsigned)v6->sin6_scope_id);
+}
 
 int address_parse(struct address *a, const char *host, int port)
 {
@@ -22,7 +62,7 @@ int address_parse(struct address *a, const char *host, int port)
         a->length = sizeof *v4;
         return 0;
     }
-    if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+    if (parse_v6(v6, host) == 0) {
         v6->sin6_family = AF_INET6;
         v6->sin6_port = htons((unsigned short)port);
         a->length = sizeof *v6;
@@ -93,7 +133,7 @@ int address_format(const struct address *a, char host[ADDRESS_TEXT])
         if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
             inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, ADDRESS_TEXT);
         else
-            inet_ntop(AF_INET6, &v6->sin6_addr, host, ADDRESS_TEXT);
+            format_v6(v6, host);
         return ntohs(v6->sin6_port);
     case AF_UNIX:
         format_unix(a, host);

@@ -12,8 +12,8 @@ struct address {
 
 enum { ADDRESS_TEXT = 112 }; /* room for the text of a host, or a path */
 
-/* 0, or -EINVAL if host is neither an IPv4 nor an IPv6 address in figures, nor
-** "localhost" (127.0.0.1) or "*" (any, IPv6 and IPv4). */
+/* 0, or -EINVAL if host is neither an IPv4 nor an IPv6 address in figures, the latter perhaps
+** with a scope (fe80::1%eth0), nor "localhost" (127.0.0.1) or "*" (any, IPv6 and IPv4). */
 int address_parse(struct address *a, const char *host, int port);
 
 /* Makes an IPv4 address one that an IPv6 socket takes. */

@@ -5,7 +5,8 @@
 ** them: queries are never cancelled one by one, who waited is only detached. c-ares frees
 ** twice what is destroyed from inside its own callbacks, so in those nothing is: they keep
 ** the answer and wake who waits, and settle() looks after each call of c-ares. None of them
-** runs Lua. Answers are kept for as long as the servers allow. */
+** runs Lua. Answers are kept for as long as the servers allow, and that there is no such name
+** for a few seconds. */
 #include <ares.h>
 
 #include "core/part.h"
@@ -24,6 +25,7 @@ enum {
     RESOLVER_AGE = 10, /* seconds after which new queries go by a new configuration */
     MAX_KNOWN = 256,   /* answers kept */
     MAX_TTL = 86400,
+    NEGATIVE_TTL = 5, /* seconds for which an answer that there is none is kept */
     MAX_NAME = 253,
     MAX_LABEL = 63
 };
@@ -151,13 +153,14 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 {
     struct query *q = arg;
     int ttl = 0;
-    (void)timeouts;
     assert(q->resolver->inside);
     list_remove(&q->all);
     q->resolver = NULL;
     q->status = status;
     if (status == ARES_SUCCESS)
         ttl = take_addresses(q, found);
+    else if ((status == ARES_ENOTFOUND || status == ARES_ENODATA) && timeouts == 0)
+        ttl = NEGATIVE_TTL; /* how long the server allows is not told */
     if (found)
         ares_freeaddrinfo(found);
     keep(q, ttl);

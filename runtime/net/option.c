@@ -42,14 +42,6 @@ static int set_nodelay(int fd, double on)
     return set(fd, IPPROTO_TCP, TCP_NODELAY, on != 0);
 }
 
-static int set_linger(int fd, double seconds)
-{
-    struct linger l = {.l_onoff = 1, .l_linger = (int)seconds};
-    if (!(seconds >= 0 && seconds <= INT_MAX))
-        return -EINVAL;
-    return setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) < 0 ? -errno : 0;
-}
-
 static int set_rcvbuf(int fd, double bytes)
 {
     return set_int(fd, SOL_SOCKET, SO_RCVBUF, bytes);
@@ -95,7 +87,6 @@ static const struct {
 } options[] = {
     {"nodelay", false, set_nodelay},
     {"keepalive", true, option_keepalive},
-    {"linger", true, set_linger},
     {"rcvbuf", true, set_rcvbuf},
     {"sndbuf", true, set_sndbuf},
     {"broadcast", false, set_broadcast},

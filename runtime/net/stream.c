@@ -24,8 +24,7 @@
 #endif
 
 enum {
-    LINGER = 30, /* seconds for output that a close has left behind */
-    DRAIN = 2,   /* seconds to read away what a peer still sends, or it would get a reset */
+    DRAIN = 2, /* seconds to read away what a peer still sends, or it would get a reset */
     DRAIN_STEP = 4096,
     MAX_PIECES = 1024, /* that the kernel takes in one call */
     TLS_BACKLOG =
@@ -652,8 +651,8 @@ static bool leave_behind(struct stream *s)
     g->fd = s->fd;
     g->kind = s->kind;
     g->deadline.fn = on_leftover_deadline;
-    g->last = runtime_now(rt) + LINGER;
-    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, LINGER) < 0) {
+    g->last = runtime_now(rt) + s->linger;
+    if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, s->linger) < 0) {
         memory_free(&rt->memory, g, sizeof *g);
         return false;
     }
@@ -695,6 +694,7 @@ void stream_init(struct stream *s, struct runtime *rt, int fd)
     s->closed = false;
     s->timeout = HUGE_VAL;
     s->max_line = STREAM_MAX_LINE;
+    s->linger = STREAM_LINGER;
     s->hot = true;
     watch_init(&s->in, fd, WATCH_READ, on_input);
     watch_init(&s->out, fd, WATCH_WRITE, on_room);
@@ -708,11 +708,21 @@ void stream_init(struct stream *s, struct runtime *rt, int fd)
     list_push_back(&rt->streams, &s->all);
 }
 
+/* The close that follows drops what is not sent, and tells the peer so. */
+static void prepare_reset(struct stream *s)
+{
+    struct linger now = {.l_onoff = 1};
+    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    s->out_error = ECONNABORTED;
+}
+
 void stream_close(struct stream *s)
 {
     struct runtime *rt = s->rt;
     if (!rt || s->closed)
         return;
+    if (s->linger <= 0)
+        prepare_reset(s);
     s->closed = true;
     if (s->tls)
         end_tls(s);
@@ -741,9 +751,7 @@ void stream_abort(struct stream *s)
 {
     if (!s->rt || s->closed)
         return;
-    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
-               sizeof(struct linger));
-    s->out_error = ECONNABORTED;
+    prepare_reset(s);
     stream_close(s);
 }
 

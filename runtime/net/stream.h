@@ -18,7 +18,11 @@
 
 #include <sys/uio.h>
 
-enum { STREAM_HIGH_WATER = 65536, STREAM_MAX_LINE = 65536 };
+enum {
+    STREAM_HIGH_WATER = 65536,
+    STREAM_MAX_LINE = 65536,
+    STREAM_LINGER = 30 /* seconds for output that a close has left behind */
+};
 
 /* Turns at one direction of a stream: whoever waits in the middle of a read holds it,
 ** the others queue behind. */
@@ -49,6 +53,7 @@ struct stream {
     void (*notify)(struct stream *s); /* input has come, there is room, or it is closed; NULL */
     void *notified;                   /* whose that is */
     double timeout;                   /* of each operation; HUGE_VAL: none */
+    double linger;                    /* seconds for what a close leaves behind; 0: a reset */
     size_t max_line;
     size_t scanned; /* input that is known not to hold what is looked for */
     int in_error;   /* the errno that broke a direction, 0: none */
@@ -111,7 +116,7 @@ void stream_break(struct stream *s, int error, const char *code, const char *rea
 int stream_shutdown(struct stream *s);
 
 /* Wakes who waits with WAKE_CLOSED. What was written still goes out in the background,
-** for at most LINGER seconds. Twice is harmless. */
+** for at most s->linger seconds. Twice is harmless. */
 void stream_close(struct stream *s);
 
 /* The same by a reset: what was written and is not sent yet is dropped. */
