@@ -403,6 +403,56 @@ describe("tls", function()
             assert.match("locked.key: ", failing { cert = good.cert, key = ca:path("locked.key") })
         end)
 
+        -- Two authorities, and the answer to a client that trusts what lies at the path.
+        local function trusting(path)
+            local listener <close> = listen()
+            listener:start(echo)
+            local stream, _, code = dial(listener.port, { ca = path })
+            if stream then stream:close() end
+            return stream and "accepted" or code
+        end
+
+        local function overwrite(path, text)
+            local file <close> = assert(io.open(path, "r+"))
+            file:write(text)
+        end
+
+        it("are read anew when a file has changed", function()
+            local other <close> = setmetatable(authority.new("another CA"),
+                { __index = authority, __close = authority.remove })
+            local path = ca:file("trust.pem", ca.pem)
+            assert.equal("accepted", trusting(path))
+            assert.equal("accepted", trusting(path))
+            ca:file("trust.pem", other.pem)
+            assert.equal("ECERT", trusting(path))
+            ca:file("trust.pem", ca.pem)
+            assert.equal("accepted", trusting(path))
+            os.remove(path)
+            assert.equal("ENOENT", trusting(path))
+        end)
+
+        it("are kept for the next connection: a folder is looked at again when its list changes",
+            function()
+                local other <close> = setmetatable(authority.new("another CA"),
+                    { __index = authority, __close = authority.remove })
+                local folder = ca:path("trusted")
+                assert.equal(0, (child.shell(([[mkdir %s && cp %s %s/a.pem &&
+                    openssl rehash %s && touch -d 2001-01-01 %s]]):format(
+                    folder, ca.cert, folder, folder, folder))))
+                assert.equal("accepted", trusting(folder))
+                overwrite(folder .. "/a.pem", other.pem)
+                assert.equal("accepted", trusting(folder))
+                ca:file("trusted/b.txt", "")
+                assert.equal("ECERT", trusting(folder))
+            end)
+
+        it("are kept only so many", function()
+            for i = 1, 40 do
+                local stream, _, code = dial(1, { ca = ca.cert, alpn = { tostring(i) } })
+                assert.same({ nil, "ECONNREFUSED" }, { stream, code })
+            end
+        end)
+
         it("raise at misuse", function()
             local function raises(what, options, client)
                 assert.error_match(function()
@@ -480,6 +530,28 @@ describe("tls", function()
             local client <close> = neap.must(dial(listener.port,
                 { ca = ca.cert, hostname = "a.test" }))
             assert.is_false(client:tls().resumed)
+        end)
+
+        it("asks for a client's certificate under each of its names", function()
+            local a = ca:issue { names = "DNS:a.test", cn = "a" }
+            local other <close> = setmetatable(authority.new("another CA"),
+                { __index = authority, __close = authority.remove })
+            local told = channel()
+            local listener <close> = listen { cert = good.cert, key = good.key, ca = ca.cert,
+                sni = { ["a.test"] = { cert = a.cert, key = a.key } } }
+            listener:start(function(stream)
+                local state, err = stream:tls()
+                told:send(state and state.peer.subject or err)
+            end)
+            local function try(identity)
+                local client <close> = neap.must(dial(listener.port, { ca = ca.cert,
+                    hostname = "a.test", cert = identity.cert, key = identity.key }))
+                assert.equal("CN=a", client:tls().peer.subject)
+                return told:receive()
+            end
+            assert.equal("CN=neap test", try(good))
+            assert.equal("tls: certificate verify failed: unable to get local issuer certificate",
+                try(other:issue()))
         end)
 
         it("changes its keys without a restart", function()
@@ -700,6 +772,24 @@ describe("tls", function()
             assert.equal("ECLOSED", select(3, server:starttls(identity)))
         end)
 
+        it("is resumed too, for the options are kept", function()
+            local session = tls.session()
+            local function visit()
+                local client, server = plain_pair()
+                local serving = spawn(function() return server:starttls(identity) end)
+                neap.must(client:starttls { ca = ca.cert, hostname = "localhost",
+                    session = session })
+                assert.is_true(serving:join())
+                server:write("x\n")
+                assert.equal("x", client:read())
+                local resumed = client:tls().resumed
+                client:close()
+                server:close()
+                return resumed
+            end
+            assert.same({ false, true }, { visit(), visit() })
+        end)
+
         it("times out", function()
             local client, server = plain_pair()
             assert.same({ nil, "tls: handshake timed out", "ETIMEDOUT", n = 3 },
@@ -729,6 +819,20 @@ describe("tls", function()
             assert.equal("CN=neap test",
                 visit(listener.port, { session = session }).peer.subject)
             assert.is_false(visit(listener.port, {}).resumed)
+        end)
+
+        it("is not resumed when the authorities that it was verified by have changed", function()
+            local other <close> = setmetatable(authority.new("another CA"),
+                { __index = authority, __close = authority.remove })
+            local listener <close> = listen()
+            listener:start(echo)
+            local session, path = tls.session(), ca:file("trust.pem", ca.pem)
+            visit(listener.port, { session = session, ca = path })
+            assert.is_true(visit(listener.port, { session = session, ca = path }).resumed)
+            ca:file("trust.pem", ca.pem .. other.pem)
+            assert.is_false(visit(listener.port, { session = session, ca = path }).resumed)
+            ca:file("trust.pem", other.pem)
+            assert.equal("ECERT", select(3, dial(listener.port, { session = session, ca = path })))
         end)
 
         it("that was not verified is of no use where it must be", function()

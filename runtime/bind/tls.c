@@ -231,7 +231,7 @@ int net_starttls(lua_State *L)
     wait_check(L);
     const struct part_tls *part = load_part(L);
     bool server = is_server(L, s);
-    if (!part->push_context(L, 2, server))
+    if (!part->push_context(L, 2, server ? TLS_SERVER : TLS_CLIENT))
         return 3;
     if (!server && !part->knows_host(L, 3, NULL))
         return luaL_error(L, "starttls needs the tls option 'hostname', to verify it");
@@ -296,7 +296,7 @@ static int call_plain(lua_State *L, int i, bool server, lua_Number value, lua_CF
     const struct part_tls *part = load_part(L);
     lua_pushlightuserdata(L, (void *)part);
     lua_getfield(L, i, "tls");
-    if (!part->push_context(L, i + 2, server))
+    if (!part->push_context(L, i + 2, server ? TLS_LISTENER : TLS_CLIENT))
         return 3;
     lua_replace(L, i + 2);
     if (!server && !part->knows_host(L, i + 2, i == 3 ? lua_tostring(L, 1) : NULL))
@@ -388,7 +388,7 @@ int net_set_tls(lua_State *L)
     luaL_checkany(L, 2);
     lua_settop(L, 2);
     const struct part_tls *part = load_part(L);
-    if (!part->push_context(L, 2, true))
+    if (!part->push_context(L, 2, TLS_LISTENER))
         return 3;
     lua_setiuservalue(L, 1, LISTENER_TLS);
     l->tls = part;

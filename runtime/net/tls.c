@@ -84,7 +84,7 @@ static bool set_host(struct connection *c, const char *host)
 
 static const char *host_of(const struct context *c, const char *host)
 {
-    return *c->host ? c->host : host;
+    return c->host ? c->host : host;
 }
 
 static bool knows_host(lua_State *L, int i, const char *host)
@@ -175,6 +175,7 @@ static size_t open_records(struct tls *t, const char *from, size_t n, char *to)
         t->ended = true;
     else if (why != SSL_ERROR_WANT_READ)
         broken(c);
+    SSL_free_buffers(c->ssl); /* a message of the handshake leaves one for writing */
     c->in_length = 0;
     return total;
 }
@@ -231,6 +232,7 @@ int luaopen_neap_tls(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"session", tls_new_session}, {NULL, NULL}};
     OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
+    tls_open_cache(L);
     tls_open_contexts(L);
     tls_open_sessions(L);
     tls_open_peers(L);

@@ -26,12 +26,16 @@ struct tls {
 ** be so much longer than n. */
 enum { TLS_AHEAD = 20480 };
 
+/* A listener's context is always a new one, with keys of tickets of its own; the others may
+** share what they are made of. */
+enum tls_use { TLS_CLIENT, TLS_SERVER, TLS_LISTENER };
+
 struct part_tls {
     struct part_table table;
 
-    /* Pushes a context made of the options at index i, a table or true, for one side; or
-    ** nil, err, code. Raises at misuse. Whether there is one. [E] */
-    bool (*push_context)(lua_State *L, int i, bool server);
+    /* Pushes a context made of the options at index i, a table or true; or nil, err, code.
+    ** Raises at misuse. Whether there is one. [E] */
+    bool (*push_context)(lua_State *L, int i, enum tls_use use);
 
     /* Begins TLS with the context at index i: NULL: no memory. A client verifies `host`, which
     ** may be NULL, unless its options name another; knows_host: whether there is one, or need

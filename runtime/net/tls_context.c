@@ -21,6 +21,7 @@ void tls_context_drop(struct context *c)
     BIO_meth_free(c->bio);
     tls_store_drop(c->store);
     free(c->protocols);
+    free(c->host);
     free(c);
 }
 
@@ -122,8 +123,8 @@ static void host_option(lua_State *L, int i, struct context *c)
     const char *host = text_option(L, i, "hostname");
     if (host && strlen(host) > TLS_HOST_MAX)
         luaL_error(L, "bad tls option 'hostname' (too long)");
-    if (host)
-        strcpy(c->host, host);
+    if (host && !(c->host = strdup(host)))
+        luaL_error(L, "not enough memory");
     lua_pop(L, 1);
 }
 
@@ -171,29 +172,15 @@ static void session_option(lua_State *L, int i, struct context *c)
     lua_pop(L, 1);
 }
 
-/* What a verified session depends on, beside the host. */
-static bool digest_trust(struct context *c, const char *ca, const char *cert)
-{
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    const char *parts[] = {c->verify ? "verified" : "not verified", ca ? ca : "",
-                           cert ? cert : ""};
-    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
-    for (int i = 0; ok && i < 3; i++)
-        ok = EVP_DigestUpdate(md, parts[i], strlen(parts[i]) + 1) == 1;
-    ok = ok && EVP_DigestFinal_ex(md, c->trust, NULL) == 1;
-    EVP_MD_CTX_free(md);
-    return ok;
-}
-
 /* An SSL_CTX with all that does not depend on files. */
-static SSL_CTX *new_ctx(const struct context *c, int min_version)
+static SSL_CTX *new_ctx(const struct context *c)
 {
     static const char suites[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
     SSL_CTX *ctx = SSL_CTX_new(c->server ? TLS_server_method() : TLS_client_method());
     if (!ctx)
         return NULL;
     SSL_CTX_set_security_level(ctx, 2);
-    SSL_CTX_set_min_proto_version(ctx, min_version);
+    SSL_CTX_set_min_proto_version(ctx, c->min_version);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -214,22 +201,21 @@ static SSL_CTX *new_ctx(const struct context *c, int min_version)
     return ctx;
 }
 
-static bool load_files(struct context *c, const char *ca, const char *cert, const char *key,
-                       struct problem *p)
+static bool load_files(struct context *c, const struct sources *s, struct problem *p)
 {
-    if (cert && !tls_load_identity(c->ctx, cert, key, p))
+    if (s->cert && !tls_load_identity(c->ctx, s->cert, s->key, p))
         return false;
-    if (ca && !tls_load_authorities(c->ctx, ca, c->server, p))
+    if (s->ca && !tls_load_authorities(c->ctx, s->ca, c->server, p))
         return false;
-    if (c->server ? !ca || !c->verify : !c->verify)
+    if (c->server ? !s->ca || !c->verify : !c->verify)
         return true;
     SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    return ca || SSL_CTX_set_default_verify_paths(c->ctx) == 1 ||
+    return s->ca || SSL_CTX_set_default_verify_paths(c->ctx) == 1 ||
            tls_complain(p, "EINVAL", "system trust", tls_why());
 }
 
 /* The entry of `sni` whose name and options are on the top. False with *p. [E] */
-static bool add_host(lua_State *L, struct context *c, int min_version, struct problem *p)
+static bool add_host(lua_State *L, struct context *c, struct problem *p)
 {
     int entry = lua_gettop(L);
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
@@ -244,15 +230,16 @@ static bool add_host(lua_State *L, struct context *c, int min_version, struct pr
     strcpy(h->name, name);
     h->next = c->hosts;
     c->hosts = h;
-    h->ctx = new_ctx(c, min_version);
+    h->ctx = new_ctx(c);
     bool ok = h->ctx ? tls_load_identity(h->ctx, cert, key, p)
                      : tls_complain(p, "ENOMEM", name, "not enough memory");
+    if (ok) /* by which a client's certificate is verified */
+        SSL_CTX_set1_cert_store(h->ctx, SSL_CTX_get_cert_store(c->ctx));
     lua_settop(L, entry);
     return ok;
 }
 
-static bool hosts_option(lua_State *L, int i, struct context *c, int min_version,
-                         struct problem *p)
+static bool hosts_option(lua_State *L, int i, struct context *c, struct problem *p)
 {
     bool ok = true;
     if (lua_getfield(L, i, "sni") != LUA_TNIL) {
@@ -260,7 +247,7 @@ static bool hosts_option(lua_State *L, int i, struct context *c, int min_version
             luaL_error(L, "bad tls option 'sni' (table expected)");
         int hosts = lua_gettop(L);
         for (lua_pushnil(L); ok && lua_next(L, hosts); lua_pop(L, 1))
-            ok = add_host(L, c, min_version, p);
+            ok = add_host(L, c, p);
         lua_settop(L, hosts);
     }
     lua_pop(L, 1);
@@ -274,26 +261,50 @@ static bool verify_option(lua_State *L, int i)
     return verify;
 }
 
-/* Fills a context from the table at index i. False with *p. [E] */
-static bool fill_context(lua_State *L, int i, struct context *c, struct problem *p)
+/* Pushes the options of that name. [E] */
+static struct sources sources_option(lua_State *L, int i, bool server)
 {
+    struct sources s = {text_option(L, i, "ca"), text_option(L, i, "cert"),
+                        text_option(L, i, "key")};
+    if (server && !s.cert)
+        luaL_error(L, "a tls server needs the option 'cert'");
+    if (s.key && !s.cert)
+        luaL_error(L, "the tls option 'key' needs 'cert'");
+    return s;
+}
+
+/* Makes what a context consists of, or takes it from the cache. False with *p. [E] */
+static bool make_ctx(lua_State *L, int i, struct context *c, const struct sources *s,
+                     bool cached, struct problem *p)
+{
+    if (!tls_digest(c, s))
+        return tls_complain(p, "ENOMEM", "context", "not enough memory");
+    if (cached && (c->ctx = tls_cache_find(L, c->digest)))
+        return true;
+    if (!(c->ctx = new_ctx(c)))
+        return tls_complain(p, "ENOMEM", "context", "not enough memory");
+    if (!load_files(c, s, p) || !hosts_option(L, i, c, p))
+        return false;
+    if (cached)
+        tls_cache_keep(L, c->digest, c->ctx);
+    return true;
+}
+
+/* Fills a context from the table at index i. False with *p. [E] */
+static bool fill_context(lua_State *L, int i, struct context *c, enum tls_use use,
+                         struct problem *p)
+{
+    int top = lua_gettop(L);
     check_options(L, i);
-    int top = lua_gettop(L), min_version = version_option(L, i);
+    c->min_version = version_option(L, i);
     c->verify = verify_option(L, i);
     c->patience = patience_option(L, i);
     host_option(L, i, c);
     protocols_option(L, i, c);
     session_option(L, i, c);
-    const char *ca = text_option(L, i, "ca"), *cert = text_option(L, i, "cert"),
-               *key = text_option(L, i, "key");
-    if (c->server && !cert)
-        luaL_error(L, "a tls server needs the option 'cert'");
-    if (key && !cert)
-        luaL_error(L, "the tls option 'key' needs 'cert'");
-    c->ctx = new_ctx(c, min_version);
-    if (!c->ctx || !digest_trust(c, ca, cert))
-        return tls_complain(p, "ENOMEM", "context", "not enough memory");
-    bool ok = load_files(c, ca, cert, key, p) && hosts_option(L, i, c, min_version, p);
+    bool cached = use != TLS_LISTENER && lua_getfield(L, i, "sni") == LUA_TNIL;
+    struct sources s = sources_option(L, i, c->server);
+    bool ok = make_ctx(L, i, c, &s, cached, p);
     lua_settop(L, top);
     return ok;
 }
@@ -313,7 +324,7 @@ static struct context *context_new(bool server)
     return c;
 }
 
-bool tls_push_context(lua_State *L, int i, bool server)
+bool tls_push_context(lua_State *L, int i, enum tls_use use)
 {
     struct problem problem;
     i = lua_absindex(L, i);
@@ -327,10 +338,10 @@ bool tls_push_context(lua_State *L, int i, bool server)
     struct context **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
     luaL_setmetatable(L, CLASS);
-    *box = context_new(server);
+    *box = context_new(use != TLS_CLIENT);
     if (!*box)
         luaL_error(L, "not enough memory");
-    if (fill_context(L, i, *box, &problem))
+    if (fill_context(L, i, *box, use, &problem))
         return true;
     lua_pushnil(L);
     lua_pushstring(L, problem.text);

@@ -2,7 +2,7 @@
 ** streams use the part.
 **
 ** tls.c: records in and out, and the module; tls_context.c: what options say, for many
-** connections; tls_pem.c: certificates and keys; tls_session.c: resumption; tls_peer.c: what
+** connections; tls_pem.c: certificates and keys; tls_cache.c: what is kept of them; tls_session.c: resumption; tls_peer.c: what
 ** stream:tls() gives.
 ** A context outlives the connections that were begun with it: both count. */
 #ifndef NET_TLS_OPENSSL_H
@@ -40,9 +40,15 @@ struct context {
     unsigned char *protocols; /* of ALPN, as on the wire */
     size_t protocols_length;
     struct store *store;
-    char host[TLS_HOST_MAX + 1]; /* that the options name */
+    char *host; /* that the options name; NULL: none */
     double patience;
-    unsigned char trust[TLS_DIGEST]; /* of the options that a verification depends on */
+    int min_version;
+    unsigned char digest[TLS_DIGEST]; /* of what ctx was made of */
+};
+
+/* Paths or PEM text; NULL: not given. */
+struct sources {
+    const char *ca, *cert, *key;
 };
 
 struct connection {
@@ -73,16 +79,27 @@ void tls_new_class(lua_State *L, const char *name, lua_CFunction collect);
 BIO_METHOD *tls_new_bio_method(void);
 
 /* part_tls.push_context, and the context at index i, whose class tls_open_contexts makes. [E] */
-bool tls_push_context(lua_State *L, int i, bool server);
+bool tls_push_context(lua_State *L, int i, enum tls_use use);
 struct context *tls_context_at(lua_State *L, int i);
 void tls_context_drop(struct context *c);
 void tls_open_contexts(lua_State *L);
+
+/* Sets c->digest from its other fields and from what lies at the paths. False: no memory. */
+bool tls_digest(struct context *c, const struct sources *s);
+
+/* The SSL_CTX that was made of the same, for the caller to free, or NULL; and keeps one. */
+SSL_CTX *tls_cache_find(lua_State *L, const unsigned char *digest);
+void tls_cache_keep(lua_State *L, const unsigned char *digest, SSL_CTX *ctx);
+void tls_open_cache(lua_State *L);
 
 /* Sets *p; returns false. */
 bool tls_complain(struct problem *p, const char *code, const char *what, const char *why);
 
 /* What OpenSSL says of the last failure. */
 const char *tls_why(void);
+
+/* Whether it is PEM text, not a path. */
+bool tls_is_pem(const char *text);
 
 /* Load from a path or PEM text. key NULL: it is where the certificate is. False with *p. */
 bool tls_load_identity(SSL_CTX *ctx, const char *cert, const char *key, struct problem *p);

@@ -20,7 +20,7 @@ const char *tls_why(void)
     return why ? why : "unusable";
 }
 
-static bool is_pem(const char *text)
+bool tls_is_pem(const char *text)
 {
     return strstr(text, "-----BEGIN ") != NULL;
 }
@@ -28,14 +28,14 @@ static bool is_pem(const char *text)
 /* How messages name a path or PEM text. */
 static const char *title(const char *text)
 {
-    return is_pem(text) ? "PEM text" : text;
+    return tls_is_pem(text) ? "PEM text" : text;
 }
 
 static BIO *open_pem(const char *text, struct problem *p)
 {
     ERR_clear_error();
     errno = 0;
-    BIO *b = is_pem(text) ? BIO_new_mem_buf(text, -1) : BIO_new_file(text, "r");
+    BIO *b = tls_is_pem(text) ? BIO_new_mem_buf(text, -1) : BIO_new_file(text, "r");
     if (!b)
         tls_complain(p, errno ? strerrorname_np(errno) : "EINVAL", title(text),
                      errno ? strerror(errno) : tls_why());
@@ -116,7 +116,7 @@ static bool add_authorities(SSL_CTX *ctx, BIO *b, bool server)
 bool tls_load_authorities(SSL_CTX *ctx, const char *ca, bool server, struct problem *p)
 {
     struct stat st;
-    if (!is_pem(ca) && stat(ca, &st) == 0 && S_ISDIR(st.st_mode))
+    if (!tls_is_pem(ca) && stat(ca, &st) == 0 && S_ISDIR(st.st_mode))
         return SSL_CTX_load_verify_dir(ctx, ca) == 1 ||
                tls_complain(p, "EINVAL", ca, tls_why());
     BIO *b = open_pem(ca, p);

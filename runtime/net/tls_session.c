@@ -30,7 +30,7 @@ void tls_offer_session(struct connection *c, const char *host)
     struct store *s = c->context->store;
     char text[TLS_DIGEST + TLS_HOST_MAX + 1];
     size_t n = strlen(host);
-    memcpy(text, c->context->trust, TLS_DIGEST);
+    memcpy(text, c->context->digest, TLS_DIGEST);
     memcpy(text + TLS_DIGEST, host, n);
     EVP_Digest(text, TLS_DIGEST + n, c->digest, NULL, EVP_sha256(), NULL);
     if (s && s->session && memcmp(s->digest, c->digest, TLS_DIGEST) == 0)
