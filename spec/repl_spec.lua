@@ -144,6 +144,9 @@ describe("the prompt on a pipe", function()
         local _, listed = out:gsub("2 +bg +waits +%d%.%d s +sleeping 100 s\n", "")
         assert.equal(1, listed, out)
         assert.is_truthy(out:find("spawned at stdin:1", 1, true), out)
+        _, out = piped "x = spawn(sleep, 100)\nsleep(0.15)\n:tasks\n"
+        local age = out:match "\n2 +waits +(%d+%.%d) s +sleeping %d+ s\n"
+        assert.is_true((tonumber(age) or 0) > 0, out)
         _, out = piped ":time 5\n"
         assert.is_truthy(out:find("^> 5\n%d%.%d+ s, of them %d%.%d+ s of CPU\n> \n$"), out)
     end)
@@ -344,11 +347,28 @@ describe("the prompt with a line editor", function()
         looks("> abc\n> 4\n4\n>", { PROMPT, "abc", "c", "\3", PROMPT, "4\r", PROMPT, DONE })
     end)
 
+    it(":tasks live shows who runs, until a key or Ctrl-C, and forgets then", function()
+        local status, shown = edited { PROMPT,
+            "x = spawn(function() while true do schedule() end end)\r", PROMPT,
+            "x.name = 'busy'\r", PROMPT, ":tasks live\r", "busy", "", "busy", "k",
+            PROMPT, "x:kill()\r", PROMPT, ":tasks live\r", "a key ends", "\3", PROMPT,
+            "'on'\r", PROMPT, DONE }
+        assert.equal(0, status)
+        local pictures = select(2, shown:gsub("tasklets, [%d.]+ %% CPU; a key ends", ""))
+        assert.equal(2, pictures, shown) -- each is drawn over the one before
+        assert.is_truthy(shown:find("ID +NAME +STATE +AGE +CPU +WAITS ON\n"
+            .. "%d+ +busy +ready +[%d:.]+ ?s? +%d+%.%d %%"), shown)
+        assert.is_truthy(shown:find("\n> 'on'\n\"on\"\n>$"), shown)
+    end)
+
     it("gives the terminal its settings back, however it ends", function()
         settings({ PROMPT, DONE }, "0")
         settings({ PROMPT, "x = spawn(function() sleep(0.1) os.exit(7) end)\r", PROMPT, "abc" },
             "7")
         settings({ PROMPT, "x = spawn(function() sleep(0.1) os.execute 'kill -TERM $PPID' end)\r",
             PROMPT, "abc" }, "143")
+        settings({ PROMPT, "x = spawn(function() sleep(0.5) os.execute 'kill -TERM $PPID' end)\r",
+            PROMPT, ":tasks live\r" }, "143")
+        settings({ PROMPT, ":tasks live\r", "a key ends", "\3", PROMPT, DONE }, "0")
     end)
 end)

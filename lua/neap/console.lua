@@ -5,7 +5,7 @@
 local neap = require "neap"
 local net = require "neap.net"
 local repl = require "neap.repl"
-local commands = require "neap.repl.commands"
+local inside = require "neap.inside"
 
 local console = {}
 
@@ -46,7 +46,7 @@ function console.console(path)
     local listener = neap.must(net.listen_unix(path, { mode = tonumber("600", 8) }))
     local t = neap.spawn(function() listener:serve(serve) end)
     t.name, t.daemon = "console", true
-    commands.mark()
+    inside.observe()
 end
 
 ---Gives this program's standard input to a program's console, and shows what comes back,

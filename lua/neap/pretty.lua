@@ -148,10 +148,51 @@ local function paint(job, kind, text)
     return COLOURS[kind] .. text .. "\27[0m"
 end
 
-local function columns(text)
-    text = text:gsub("\27%[%d*m", "")
-    return utf8.len(text) or #text
+-- Characters of East Asian scripts, and pictures, take two columns; what joins the one before
+-- it, none.
+local function width_of(code)
+    if code >= 0x300 and (code <= 0x36F or code >= 0x200B and code <= 0x200F
+        or code >= 0xFE00 and code <= 0xFE0F) then
+        return 0
+    end
+    local wide = code >= 0x1100 and (code <= 0x115F or code >= 0x2E80 and code <= 0xD7A3
+        or code >= 0xF900 and code <= 0xFAFF or code >= 0xFE30 and code <= 0xFE6F
+        or code >= 0xFF00 and code <= 0xFF60 or code >= 0x1F300 and code <= 0x1FAFF
+        or code >= 0x20000 and code <= 0x3FFFD)
+    return wide and 2 or 1
 end
+
+---How many columns of a terminal a line takes. Colours take none.
+---@param text string
+---@return integer
+function pretty.columns(text)
+    text = text:gsub("\27%[%d*m", "")
+    if not utf8.len(text) then return #text end
+    local n = 0
+    for _, code in utf8.codes(text) do n = n + width_of(code) end
+    return n
+end
+
+local columns = pretty.columns
+
+---A line without what would take more columns; it has no colours.
+---@param text string
+---@param width integer
+---@return string
+function pretty.cut(text, width)
+    if columns(text) <= width then return text end
+    if not utf8.len(text) then return text:sub(1, width) end
+    local n = 0
+    for at, code in utf8.codes(text) do
+        n = n + width_of(code)
+        if n > width then return text:sub(1, at - 1) end
+    end
+end
+
+---A text as one line that spoils no screen.
+---@param text string
+---@return string
+function pretty.line(text) return (escape(text):gsub('\\(["\\])', "%1")) end
 
 local function simple(job, v, limit)
     local kind = type(v)

@@ -18,6 +18,9 @@ local repl = {}
 ---@field env? table the global variables of what is typed; `_G`
 ---@field colour? boolean
 ---@field width? fun(): integer columns of the terminal; 80
+---@field height? fun(): integer lines of it
+---@field key? fun(seconds: number): boolean waits for a key: whether one was pressed
+---@field escapes? boolean the terminal knows escape sequences
 ---@field lua_prompts? boolean `_PROMPT` and `_PROMPT2` are heeded, as in lua
 
 local function prompt_of(session, name, default)
@@ -146,7 +149,7 @@ function repl.loop(session)
     session.env = session.env or _G
     session.write_error = session.write_error or session.write
     session.compile = function(text) return compile(text, session.env) end
-    commands.mark()
+    inside.observe()
     local go_on = true
     while go_on do
         local ok, result = pcall(step, session)
@@ -156,7 +159,6 @@ function repl.loop(session)
             if session.lost and session.lost() then return end
             session.write(message_of(result) .. "\n")
         end
-        commands.mark()
     end
 end
 
@@ -191,7 +193,10 @@ function repl.main(terminal)
     }
     local editor = terminal and terminal.edits
         and require "neap.repl.editor".open(terminal, session)
-    if editor then session.read = editor.read end
+    if editor then
+        session.read, session.key, session.escapes = editor.read, editor.key, true
+        session.height = terminal.height
+    end
     repl.loop(session)
     if not session.ended then io.write "\n" end
     io.stdout:flush()

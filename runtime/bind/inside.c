@@ -8,6 +8,7 @@
 #include "core/sched.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
+#include "core/usage.h"
 
 #include <string.h>
 
@@ -129,10 +130,34 @@ static int sleeps(lua_State *L)
     return 1;
 }
 
-/* last_id(): the id of the newest tasklet */
-static int last_id(lua_State *L)
+/* observe(): from now on there are ages */
+static int observe(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)runtime_of(L)->next_id);
+    return usage_open(runtime_of(L)) < 0 ? luaL_error(L, "not enough memory") : 0;
+}
+
+/* age(t): for how many seconds it has been there, or was observed; nil: nobody observes */
+static int age(lua_State *L)
+{
+    struct tasklet *t = object_check(L, 1, OBJECT_TASKLET);
+    if (!runtime_of(L)->usage)
+        return 0;
+    lua_pushnumber(L, usage_age(runtime_of(L), t->id));
+    return 1;
+}
+
+/* count_runs(on): begins to count how long each tasklet runs, or ends it */
+static int count_runs(lua_State *L)
+{
+    observe(L);
+    usage_count(runtime_of(L), lua_toboolean(L, 1));
+    return 0;
+}
+
+/* runs(): seconds by id of those that have run since the last call */
+static int runs(lua_State *L)
+{
+    usage_take(L);
     return 1;
 }
 
@@ -259,7 +284,10 @@ int bind_open_inside(lua_State *L)
         {"callable", callable},
         {"is_tasklet", is_tasklet},
         {"sleeps", sleeps},
-        {"last_id", last_id},
+        {"observe", observe},
+        {"age", age},
+        {"count_runs", count_runs},
+        {"runs", runs},
         {"source", source},
         {"new_failure", new_failure},
         {"call", call},

@@ -5,6 +5,7 @@
 #include "core/timer.h"
 #include "core/trace.h"
 #include "core/tracer.h"
+#include "core/usage.h"
 
 #include <math.h>
 
@@ -120,6 +121,7 @@ static void release(struct runtime *rt)
         rt->close_processes(rt);
     rt->L = NULL;
     trace_free(rt);
+    usage_close(rt);
     memory_free(&rt->memory, rt->read_buffer, READ_BUFFER);
     memory_free(&rt->memory, rt->idle, rt->idle_cap * sizeof *rt->idle);
     timer_close(rt);

@@ -75,7 +75,9 @@ struct runtime {
     struct list held; /* ready tasklets of paused groups, in the order of their wakes */
     int on_switch_ref, last_ref; /* registry: the schedule callback, the last tasklet it saw */
     struct tracer *tracer;       /* NULL: off */
-    bool observed;               /* a schedule callback, or a trace, wants every switch */
+    struct usage *usage;         /* ages and runs of tasklets; NULL: nobody asks */
+    bool counts_runs;            /* usage_add is told of each run */
+    bool observed;               /* one of these wants every switch */
     int burst; /* reads and writes that the running tasklet has done without a wait */
 
     /* where a wait is possible: wait.c, bind/coroutine.c */

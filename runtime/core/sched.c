@@ -9,6 +9,7 @@
 #include "core/timer.h"
 #include "core/tracer.h"
 #include "core/unhandled.h"
+#include "core/usage.h"
 
 #include "reactor/inbox.h"
 
@@ -81,7 +82,7 @@ static inline __attribute__((always_inline)) void resume(struct runtime *rt, str
 
 void sched_observe(struct runtime *rt)
 {
-    rt->observed = rt->on_switch_ref != LUA_NOREF || rt->tracer;
+    rt->observed = rt->on_switch_ref != LUA_NOREF || rt->tracer || rt->counts_runs;
 }
 
 static int name_track(lua_State *L)
@@ -92,12 +93,16 @@ static int name_track(lua_State *L)
 
 void sched_run_one(struct runtime *rt, struct tasklet *t)
 {
+    uint64_t id = t->id;
+    double began = rt->counts_runs ? clock_now() : 0;
     sched_remove(rt, t);
     if (rt->tracer)
         tracer_run(rt, t);
     resume(rt, t);
     if (rt->tracer)
         tracer_ran(rt, t);
+    if (rt->counts_runs && began > 0)
+        usage_add(rt, id, clock_now() - began);
 }
 
 /* The same for the first in the queue, told to those who want to know. */
@@ -201,6 +206,8 @@ static size_t run_queue(struct runtime *rt, const struct step *step, bool must)
             (n >= LONG_TURN || (n % LOOK == 0 && coarse_ticks() != began)))
             break;
     }
+    if (rt->usage)
+        usage_mark(rt);
     return n;
 }
 

@@ -2,6 +2,7 @@
 ** `next` what was read by the reactor, and is given only sequences that are whole. */
 #define _GNU_SOURCE
 #include "host/terminal.h"
+#include "host/wide.h"
 
 #include "lauxlib.h"
 
@@ -21,7 +22,7 @@
 
 /* Keys that no terminal sends to a program: orders of ours. */
 enum { KEY_INSERT = 0x1c, KEY_HIDE = 0x1d };
-enum { HISTORY = 1000, PROMPT = 80, RAW_BYTE = 0xDC00 };
+enum { HISTORY = 1000, PROMPT = 80 };
 enum outcome { MORE, LINE, END };
 
 #define FUNCTIONS(F) \
@@ -45,8 +46,8 @@ static struct {
     const wchar_t *next, *end; /* what libedit reads next */
     const wchar_t *run;        /* KEY_INSERT inserts it */
     wchar_t prompt[PROMPT + 1];
-    bool hides; /* the prompt is not to be seen */
-    volatile sig_atomic_t on;
+    bool hides;                     /* the prompt is not to be seen */
+    volatile sig_atomic_t on, keys; /* a line is edited; keys come one by one */
     bool hidden, posted, inside;
     wchar_t *line; /* while it is hidden */
     size_t cursor;
@@ -55,64 +56,7 @@ static struct {
     lua_State *L; /* in feed, with the function that completes at its index 2 */
 } editor;
 
-/* ---- characters: UTF-8, in which a bad byte stands for itself ---- */
-
-/* Decodes one; how many bytes it has, 0: its end is missing. */
-static size_t decode(const unsigned char *s, size_t n, wchar_t *c)
-{
-    size_t length = *s < 0x80   ? 1
-                    : *s < 0xC2 ? 0
-                    : *s < 0xE0 ? 2
-                    : *s < 0xF0 ? 3
-                    : *s < 0xF5 ? 4
-                                : 0;
-    uint32_t code = length > 1 ? *s & (0x7FU >> length) : *s;
-    for (size_t i = 1; i < length; i++) {
-        if (i == n)
-            return 0;
-        if ((s[i] & 0xC0) != 0x80)
-            length = 0;
-        code = code << 6 | (s[i] & 0x3F);
-    }
-    bool bad = length == 0 ||
-               (length == 3 && (code < 0x800 || (code >= 0xD800 && code < 0xE000))) ||
-               (length == 4 && (code < 0x10000 || code > 0x10FFFF));
-    *c = bad ? RAW_BYTE + *s : (wchar_t)code;
-    return bad ? 1 : length;
-}
-
-static size_t encode(wchar_t c, char *to)
-{
-    uint32_t u = (uint32_t)c;
-    if (u >= RAW_BYTE + 0x80 && u < RAW_BYTE + 0x100)
-        return to[0] = (char)(u - RAW_BYTE), 1;
-    if (u < 0x80)
-        return to[0] = (char)u, 1;
-    size_t n = u < 0x800 ? 2 : u < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, u >>= 6)
-        to[i] = (char)(0x80 | (u & 0x3F));
-    to[0] = (char)((0xF00U >> n & 0xFF) | u);
-    return n;
-}
-
-/* The characters of n bytes, as one block, or NULL. Control characters become spaces. */
-static wchar_t *wide(const char *s, size_t n)
-{
-    wchar_t *text = malloc((n + 1) * sizeof *text), *to = text;
-    for (size_t at = 0, used; text && at < n; at += used) {
-        used = decode((const unsigned char *)s + at, n - at, to);
-        if (used == 0) {
-            *to = RAW_BYTE + (unsigned char)s[at];
-            used = 1;
-        }
-        if (*to < ' ' || *to == 0x7F)
-            *to = ' ';
-        to++;
-    }
-    if (text)
-        *to = L'\0';
-    return text;
-}
+/* ---- characters ---- */
 
 /* Pushes characters as a string. [E] */
 static void push_text(lua_State *L, const wchar_t *from, const wchar_t *to)
@@ -121,7 +65,7 @@ static void push_text(lua_State *L, const wchar_t *from, const wchar_t *to)
     char bytes[4];
     luaL_buffinit(L, &b);
     for (; from < to; from++)
-        luaL_addlstring(&b, bytes, encode(*from, bytes));
+        luaL_addlstring(&b, bytes, wide_encode(*from, bytes));
     luaL_pushresult(&b);
 }
 
@@ -224,7 +168,7 @@ static unsigned char complete(EditLine *el, wint_t key)
     lua_pushvalue(L, 2);
     if (lua_pcall(L, 2, 2, 0) == LUA_OK) {
         const char *text = lua_tostring(L, -2), *shown = lua_tostring(L, -1);
-        wchar_t *inserted = text && *text ? wide(text, strlen(text)) : NULL;
+        wchar_t *inserted = text && *text ? wide_new(text, strlen(text)) : NULL;
         if (inserted) {
             lib.el_winsertstr(el, inserted);
             result = CC_REFRESH;
@@ -294,9 +238,10 @@ static const char paste_on[] = "\33[?2004h", paste_off[] = "\33[?2004l";
 
 void editor_restore(void)
 {
-    if (!editor.on)
+    if (!editor.on && !editor.keys)
         return;
-    (void)!write(STDOUT_FILENO, paste_off, sizeof paste_off - 1);
+    if (editor.on)
+        (void)!write(STDOUT_FILENO, paste_off, sizeof paste_off - 1);
     tcsetattr(STDIN_FILENO, TCSANOW, &editor.cooked);
 }
 
@@ -313,10 +258,10 @@ static void on_end(int number)
     raise(number);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
     sigaction(number, &ours, NULL); /* it has been stopped, and goes on */
-    if (editor.on) {
+    if (editor.on || editor.keys)
         tcsetattr(STDIN_FILENO, TCSANOW, &editor.raw);
+    if (editor.on)
         (void)!write(STDOUT_FILENO, paste_on, sizeof paste_on - 1);
-    }
     errno = saved;
 }
 
@@ -327,12 +272,29 @@ static void guard(int number)
         sigaction(number, &action, NULL);
 }
 
+/* keys(on): each key comes at once, and is not shown; while no line is edited */
+static int keys(lua_State *L)
+{
+    bool on = lua_toboolean(L, 1);
+    if (editor.on || on == (editor.keys != 0))
+        return 0;
+    if (on) {
+        guard(SIGTERM), guard(SIGHUP), guard(SIGTSTP);
+        tcgetattr(STDIN_FILENO, &editor.cooked);
+        editor.raw = editor.cooked;
+        editor.raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    }
+    editor.keys = on;
+    tcsetattr(STDIN_FILENO, TCSANOW, on ? &editor.raw : &editor.cooked);
+    return 0;
+}
+
 /* begin(prompt): a line is edited from now on */
 static int begin(lua_State *L)
 {
     size_t n;
     const char *text = luaL_checklstring(L, 1, &n);
-    wchar_t *prompt_text = wide(text, n);
+    wchar_t *prompt_text = wide_new(text, n);
     if (!prompt_text)
         return luaL_error(L, "not enough memory");
     wcsncpy(editor.prompt, prompt_text, PROMPT);
@@ -410,7 +372,7 @@ static size_t sequence_length(const char *s, size_t n)
     if (s[1] == 'O')
         return n < 3 ? 0 : 3;
     if (s[1] != '[') {
-        size_t length = decode((const unsigned char *)s + 1, n - 1, &c);
+        size_t length = wide_decode((const unsigned char *)s + 1, n - 1, &c);
         return length > 0 ? 1 + length : 0;
     }
     for (size_t i = 2; i < n; i++)
@@ -424,7 +386,7 @@ static void give_sequence(const char *s, size_t n)
     wchar_t keys[40];
     size_t count = 0;
     for (size_t at = 0, used; at < n && count < 40; at += used) {
-        used = decode((const unsigned char *)s + at, n - at, &keys[count++]);
+        used = wide_decode((const unsigned char *)s + at, n - at, &keys[count++]);
         if (used == 0)
             break;
     }
@@ -433,7 +395,7 @@ static void give_sequence(const char *s, size_t n)
 
 static void insert_bytes(const char *s, size_t n)
 {
-    wchar_t *text = n > 0 ? wide(s, n) : NULL;
+    wchar_t *text = n > 0 ? wide_new(s, n) : NULL;
     if (text)
         insert(text);
     free(text);
@@ -526,7 +488,7 @@ static size_t take_plain(const char *s, size_t n)
     wchar_t c;
     size_t length = 0, used;
     while (length < n && is_plain(s[length]) &&
-           (used = decode((const unsigned char *)s + length, n - length, &c)) > 0)
+           (used = wide_decode((const unsigned char *)s + length, n - length, &c)) > 0)
         length += used;
     insert_bytes(s, length);
     return length;
@@ -575,7 +537,7 @@ static int remember(lua_State *L)
     size_t n;
     HistEventW event;
     const char *s = luaL_checklstring(L, 1, &n);
-    wchar_t *line = wide(s, n);
+    wchar_t *line = wide_new(s, n);
     if (line)
         lib.history_w(editor.history, &event, H_ENTER, line);
     free(line);
@@ -648,9 +610,9 @@ static bool make(void)
 
 bool editor_open(lua_State *L, neap *N)
 {
-    static const luaL_Reg functions[] = {{"begin", begin},       {"feed", feed},
-                                         {"drop", drop},         {"resize", resize},
-                                         {"remember", remember}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"begin", begin},       {"feed", feed}, {"drop", drop}, {"resize", resize},
+        {"remember", remember}, {"keys", keys}, {NULL, NULL}};
     const char *term = getenv("TERM");
     if (!term || strcmp(term, "dumb") == 0 || *term == '\0')
         return false;

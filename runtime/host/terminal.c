@@ -10,18 +10,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static struct winsize size_of_terminal(void)
+{
+    struct winsize size = {.ws_col = 0, .ws_row = 0};
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    if (size.ws_col == 0)
+        size.ws_col = 80;
+    if (size.ws_row == 0)
+        size.ws_row = 24;
+    return size;
+}
+
 int terminal_columns(void)
 {
-    enum { USUAL = 80 };
-    struct winsize size;
-    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    return known ? size.ws_col : USUAL;
+    return size_of_terminal().ws_col;
 }
 
 /* width(): columns of the terminal on standard output */
 static int width(lua_State *L)
 {
     lua_pushinteger(L, terminal_columns());
+    return 1;
+}
+
+/* height(): lines of it */
+static int height(lua_State *L)
+{
+    lua_pushinteger(L, size_of_terminal().ws_row);
     return 1;
 }
 
@@ -58,7 +73,8 @@ static int keep(lua_State *L)
 
 void terminal_push(lua_State *L, neap *N)
 {
-    static const luaL_Reg functions[] = {{"width", width}, {"keep", keep}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"width", width}, {"height", height}, {"keep", keep}, {NULL, NULL}};
     if (!isatty(STDIN_FILENO)) {
         lua_pushnil(L);
         return;

@@ -1,14 +1,15 @@
 -- What the prompt does for lines that begin with a colon.
 
 local neap = require "neap"
-local inside = require "neap.inside"
 local pretty = require "neap.pretty"
+local tasks = require "neap.repl.tasks"
 
 -- Each is called with the session and the rest of the line; nil, message: it complains.
 local commands = { list = {} }
 
 local list, texts = commands.list, {
     { ":tasks", "the tasklets: what each does, since when it is there" },
+    { ":tasks live", "the same each second, and who uses the CPU, until a key" },
     { ":trace ID", "the traceback of a tasklet" },
     { ":kill ID", "ends a tasklet" },
     { ":time EXPR", "runs it, and tells how long that took" },
@@ -20,35 +21,7 @@ local list, texts = commands.list, {
 
 local function columns(session) return session.width and session.width() or 80 end
 
--- ---- ages ----
-
--- Ids are given in order: one that lies between two marks was made between their times.
-local marks = {}
-
----Notes that all tasklets made so far are at least this old.
-function commands.mark()
-    local id = inside.last_id()
-    if #marks > 0 and id == marks[#marks].id then return end
-    marks[#marks + 1] = { id = id, time = neap.now() }
-    if #marks > 2000 then
-        for i = 1, 1000 do marks[i] = marks[2 * i] end
-        for i = 1001, #marks do marks[i] = nil end
-    end
-end
-
-local function age(id)
-    local low, high = 1, #marks
-    while low < high do
-        local middle = (low + high) // 2
-        if marks[middle].id >= id then high = middle else low = middle + 1 end
-    end
-    local mark = marks[low]
-    return mark and mark.id >= id and ("%.1f s"):format(neap.now() - mark.time) or ""
-end
-
 -- ---- tasklets ----
-
-local MOST = 100
 
 local function find(text)
     local id = math.tointeger(tonumber(text))
@@ -58,33 +31,18 @@ local function find(text)
     return nil, "no tasklet " .. text
 end
 
-local function row(t)
-    local name = t.name or t.is_main and "main" or ""
-    local state = t.current and "running" or t.blocked and "waits"
-        or t.paused and "paused" or "ready"
-    local on = t.blocked and pretty.state(t) or ""
-    return { tostring(t.id), name, state, age(t.id), on }
-end
-
-local function print_rows(session, rows)
-    local widths = {}
-    for _, r in ipairs(rows) do
-        for i, text in ipairs(r) do widths[i] = math.max(widths[i] or 0, #text) end
+function list.tasks(session, how)
+    if how == "" then
+        session.write(tasks.list())
+    elseif how ~= "live" then
+        return nil, "what is " .. how .. "? `:tasks`, or `:tasks live`"
+    elseif not session.key then
+        return nil, "this needs a terminal on which lines are edited"
+    else
+        -- a Ctrl-C is one way to end it, and no error
+        local ok, err = pcall(tasks.live, session, 1)
+        if not ok and not neap.is(err, neap.Interrupted) then error(err, 0) end
     end
-    for _, r in ipairs(rows) do
-        for i, text in ipairs(r) do r[i] = text .. (" "):rep(widths[i] - #text) end
-        session.write((table.concat(r, "  "):gsub("%s+$", "")) .. "\n")
-    end
-end
-
-function list.tasks(session)
-    commands.mark()
-    local all = neap.tasklets()
-    table.sort(all, function(a, b) return a.id < b.id end)
-    local rows = { { "ID", "NAME", "STATE", "AGE", "WAITS ON" } }
-    for i = 1, math.min(#all, MOST) do rows[#rows + 1] = row(all[i]) end
-    print_rows(session, rows)
-    if #all > MOST then session.write(("and %d more\n"):format(#all - MOST)) end
 end
 
 function list.trace(session, text)

@@ -69,10 +69,18 @@ local function edit(terminal, candidates)
     end
 end
 
+-- Waits for a key, which is not shown: whether there was one, or no more comes.
+local function key(terminal, seconds)
+    terminal.keys(true)
+    local _ <close> = setmetatable({}, { __close = function() terminal.keys(false) end })
+    local data, err = neap.realtime.with_timeout(seconds, neap.stdin.read_some, neap.stdin)
+    return data ~= nil or err ~= "timeout"
+end
+
 ---Has lines edited on a terminal.
 ---@param terminal table what the program knows of it
 ---@param session neap.repl.session
----@return { read: fun(prompt: string): string? }
+---@return { read: (fun(prompt: string): string?), key: fun(seconds: number): boolean }
 function editor.open(terminal, session)
     local path = history_path()
     load_history(terminal, path)
@@ -89,7 +97,7 @@ function editor.open(terminal, session)
         remember(terminal, path, line)
         return line
     end
-    return { read = read }
+    return { read = read, key = function(seconds) return key(terminal, seconds) end }
 end
 
 return editor
