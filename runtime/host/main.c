@@ -453,10 +453,23 @@ static void print_version(const struct program *p)
         puts("Inputs may wait: sleep(1). :help lists the commands, Ctrl-D ends.");
 }
 
+#ifdef NEAP_STRESS
+/* The cuts and the orders of this run; the same each time unless it is said. */
+static void set_seed(void)
+{
+    const char *seed = getenv("NEAP_STRESS_SEED");
+    if (seed)
+        srand((unsigned)atoi(seed));
+}
+#else
+#define set_seed() ((void)0)
+#endif
+
 int main(int argc, char **argv)
 {
     struct program p = {.argc = argc, .argv = argv};
     const char *why;
+    set_seed();
     int r = parse(&p);
     if (r != 0)
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
