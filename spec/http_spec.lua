@@ -1,70 +1,11 @@
 local net = require "neap.net"
 local http = require "neap.http"
+local support = require "spec.support.http"
+
+local serving, connect, answer = support.serving, support.connect, support.answer
+local get, ask = support.get, support.ask
 
 local SECRET = "a secret of the traceback"
-
--- A server with this handler, and what it is told of errors, while f(server, log) runs.
-local function serving(handler, opts, f)
-    if not f then opts, f = {}, opts end
-    opts.host = "127.0.0.1"
-    local log = {}
-    neap.on_error(function(_, err, trace) log[#log + 1] = tostring(err) .. "\n" .. trace end)
-    local server = assert(http.serve(opts, handler))
-    local _ <close> = setmetatable({}, { __close = function()
-        neap.on_error(nil)
-        server:close()
-        server:wait()
-    end })
-    f(server, log)
-end
-
-local function connect(server) return assert(net.connect("127.0.0.1", server.port)) end
-
--- One answer: status, headers by lower-case name, body; with `bodiless` none is read.
-local function answer(s, bodiless)
-    local line = s:read("l")
-    if not line then return nil end
-    local headers = {}
-    for text in s:lines() do
-        text = text:gsub("\r$", "")
-        if text == "" then break end
-        local name, value = text:match("^(.-): (.*)$")
-        name = name:lower()
-        headers[name] = headers[name] and headers[name] .. "|" .. value or value
-    end
-    local body = ""
-    if bodiless then
-        body = nil
-    elseif headers["content-length"] then
-        body = s:read(tonumber(headers["content-length"]))
-    elseif headers["transfer-encoding"] == "chunked" then
-        repeat
-            local size = tonumber((s:read("l") or ""):match("^%x+") or "", 16)
-            if not size then return tonumber(line:match(" (%d+)")), headers, body, "cut" end
-            body = body .. s:read(size)
-            s:read(2)
-        until size == 0
-    else
-        body = s:read("a")
-    end
-    return tonumber(line:match(" (%d+)")), headers, body
-end
-
-local function get(path, fields)
-    return "GET " .. path .. " HTTP/1.1\r\nHost: a\r\n" .. (fields or "") .. "\r\n"
-end
-
--- What one request is answered with by this handler.
-local function ask(handler, request, opts)
-    local got
-    serving(handler, opts or {}, function(server, log)
-        local s <close> = connect(server)
-        s:write(request or get("/"))
-        got = { answer(s, (request or ""):find("^HEAD")) }
-        got.log = log
-    end)
-    return got[1], got[2], got[3], got
-end
 
 describe("a handler's answer", function()
     it("may be a text", function()
@@ -265,6 +206,90 @@ describe("a request", function()
             s:write("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
             local _, headers = answer(s)
             assert.equal("close", headers.connection)
+        end)
+    end)
+
+    it("of mode reactor has come before the handler, however it was cut", function()
+        local text = "0123456789"
+        serving(function(req)
+            local pieces, d = {}, deferred()
+            for piece in function() return req:read_some(4) end do pieces[#pieces + 1] = piece end
+            neap.call_later(0, function() d:callback(table.concat(pieces, " ")) end)
+            return d
+        end, { mode = "reactor" }, function(server)
+            local s <close> = connect(server)
+            s:write("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+            for c in text:gmatch "." do
+                s:write(c)
+                sleep(0)
+            end
+            s:write("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n")
+            s:write("5\r\n56789\r\n0\r\n\r\n")
+            for _ = 1, 2 do assert.equal("0123 4567 89", select(3, answer(s))) end
+        end)
+    end)
+
+    it("that grows over its limit is refused at the first byte too many", function()
+        for _, mode in ipairs { "tasklet", "reactor" } do
+            local got
+            serving(function(req)
+                got = { req:body() }
+                return "late"
+            end, { max_body = 10, mode = mode }, function(server)
+                local s <close> = connect(server)
+                s:write("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                s:write("8\r\n01234567\r\n100\r\n89")
+                sleep(0.02)
+                assert.is_nil(got)
+                s:write("x") -- the rest of the chunk never comes
+                assert.equal(413, (answer(s)))
+                if mode == "tasklet" then assert.equal("EMSGSIZE", got[3]) end
+            end)
+        end
+    end)
+
+    it("in pieces has its own limit", function()
+        local n, code = 0
+        serving(function(req)
+            local piece, _
+            repeat
+                piece, _, code = req:read_some()
+                n = n + #(piece or "")
+            until not piece
+        end, { max_stream = 10, max_body = 5 }, function(server)
+            local s <close> = connect(server)
+            s:write("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            s:write("5\r\n01234\r\n6\r\n56789x\r\n")
+            assert.equal(413, (answer(s)))
+            assert.equal("EMSGSIZE", code)
+            assert.is_true(n <= 10, n)
+        end)
+    end)
+
+    it("refused can be sent to its end by a slow client, who then reads why", function()
+        serving(function(req) return (req:body()) end, { max_body = 10 }, function(server)
+            local s <close> = connect(server)
+            s:write("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n")
+            for _ = 1, 6 do -- longer than a close waits for a silent peer
+                sleep(0.5)
+                assert(s:write(("a"):rep(500)))
+            end
+            assert.equal(413, (answer(s)))
+        end)
+    end)
+
+    it("has its arguments decoded once", function()
+        serving(function(req)
+            local args = req.args
+            local before = collectgarbage("count")
+            for _ = 1, 100 do assert(args.a == "1") end
+            return ("%.0f"):format(collectgarbage("count") - before)
+        end, function(server)
+            local s <close> = connect(server)
+            local long = "x=" .. ("%41"):rep(500)
+            s:write(get("/?a=0&" .. long .. "&a=1"))
+            local kib = tonumber((select(3, answer(s))))
+            assert.is_true(kib < 20, kib)
         end)
     end)
 

@@ -50,11 +50,14 @@ enum { WHOLE, SOME };
 static int body_came(lua_State *L, int status, lua_KContext ctx);
 static int body_room(lua_State *L, int status, lua_KContext ctx);
 
-static int give_body(lua_State *L, struct connection *c)
+/* At most `max` bytes of what has come. */
+static int give_body(lua_State *L, struct connection *c, size_t max)
 {
     struct buffer *b = &c->in;
-    lua_pushlstring(L, buffer_length(b) ? buffer_bytes(b) : "", buffer_length(b));
-    buffer_free(b, &c->server->rt->memory);
+    size_t n = buffer_length(b) < max ? buffer_length(b) : max;
+    lua_pushlstring(L, n ? buffer_bytes(b) : "", n);
+    if (n > 0)
+        buffer_consume(b, &c->server->rt->memory, n);
     return 1;
 }
 
@@ -74,7 +77,7 @@ static uint64_t body_limit(lua_State *L, struct connection *c, lua_KContext kind
     uint64_t most = kind == WHOLE ? c->server->limits.max_body : c->server->limits.max_stream;
     if (kind == WHOLE && !lua_isnil(L, 2))
         most = (uint64_t)lua_tointeger(L, 2);
-    return most;
+    return most < UINT64_MAX ? most : UINT64_MAX - 1;
 }
 
 /* The frame: the request, max. */
@@ -88,21 +91,17 @@ static int go_on_reading(lua_State *L, lua_KContext kind)
     uint64_t most = body_limit(L, c, kind);
     size_t piece = kind == SOME && !lua_isnil(L, 2) ? (size_t)lua_tointeger(L, 2) : OUT_ENOUGH;
     for (;;) {
-        if (c->body.size > most || (c->body.framing == BODY_LENGTH && c->body.left > most)) {
-            connection_refuse(c, 413);
-            return body_failed(L, EMSGSIZE);
-        }
-        int got = connection_read_body(c, piece);
+        int got = kind == SOME && buffer_length(&c->in) > 0
+                      ? 1
+                      : connection_read_body(c, piece, most);
         if (got == 1 && kind == WHOLE)
             continue;
-        if (got == 0 && kind == SOME && buffer_length(&c->in) == 0) {
+        if (got == 0 && kind == SOME) {
             lua_pushnil(L);
             return 1;
         }
-        if (got >= 0 && c->body.size <= most)
-            return give_body(L, c);
         if (got >= 0)
-            continue;
+            return give_body(L, c, kind == SOME ? piece : SIZE_MAX);
         if (got != -EAGAIN && got != -ENOBUFS)
             return body_failed(L, -got);
         wait_check(L);

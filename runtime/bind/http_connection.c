@@ -195,7 +195,7 @@ static enum next read_whole(struct run *r)
     if (!body_in_time(r))
         return refuse(r);
     for (;;) {
-        int got = connection_read_body(c, SIZE_MAX);
+        int got = connection_read_body(c, SIZE_MAX, c->server->limits.max_body);
         r->timeout = connection_body_time(c);
         if (got == -EAGAIN)
             return WAIT_INPUT;
@@ -203,11 +203,6 @@ static enum next read_whole(struct run *r)
             return WAIT_ROOM;
         if (got < 0)
             return refuse(r);
-        if (c->body.size > c->server->limits.max_body ||
-            (c->body.framing == BODY_LENGTH && c->body.left > c->server->limits.max_body)) {
-            connection_refuse(c, 413);
-            return refuse(r);
-        }
         if (got == 0)
             return call_handler(r);
     }
@@ -546,7 +541,7 @@ static enum next drain_body(struct run *r)
     if (r->why != WAKE_SERVED)
         return OVER;
     while (c->keep && !c->body.done) {
-        int got = connection_read_body(c, OUT_ENOUGH);
+        int got = connection_read_body(c, OUT_ENOUGH, UINT64_MAX - 1);
         buffer_free(&c->in, &c->server->rt->memory);
         c->drained += c->body.size - before;
         before = c->body.size;

@@ -109,7 +109,9 @@ static bool next_argument(const char *p, size_t n, size_t *at, struct line *f)
 
 /* ---- headers and arguments ---- */
 
-/* User value: the request. */
+/* Its user values: the request; of arguments, a table of all that are decoded. */
+enum { FIELDS_REQUEST = 1, FIELDS_TABLE, FIELDS_VALUES = FIELDS_TABLE };
+
 struct fields {
     struct object object;
     const struct request *request;
@@ -205,6 +207,18 @@ static int fields_pairs(lua_State *L)
     return 2;
 }
 
+/* Pushes the argument named at 2: all are decoded once. */
+static void push_argument(lua_State *L, const struct fields *f)
+{
+    if (lua_getiuservalue(L, 1, FIELDS_TABLE) == LUA_TNIL) {
+        push_table(L, f);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, FIELDS_TABLE);
+    }
+    lua_pushvalue(L, 2);
+    lua_rawget(L, -2);
+}
+
 /* Pushes the value of a header, or nil: without making a table. */
 static void push_header(lua_State *L, const struct request *q, const char *name, size_t n)
 {
@@ -236,9 +250,7 @@ static int fields_index(lua_State *L)
     if (strcmp(name, "all") == 0) {
         lua_pushcfunction(L, all);
     } else if (f->arguments) {
-        push_table(L, f);
-        lua_pushvalue(L, 2);
-        lua_rawget(L, -2);
+        push_argument(L, f);
     } else {
         push_header(L, f->request, name, n);
     }
@@ -247,11 +259,11 @@ static int fields_index(lua_State *L)
 
 static void push_fields(lua_State *L, int i, const struct request *q, bool arguments)
 {
-    struct fields *f = object_new(L, OBJECT_HTTP_FIELDS, sizeof *f, 1);
+    struct fields *f = object_new(L, OBJECT_HTTP_FIELDS, sizeof *f, FIELDS_VALUES);
     f->request = q;
     f->arguments = arguments;
     lua_pushvalue(L, i);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, FIELDS_REQUEST);
 }
 
 /* ---- gone ---- */

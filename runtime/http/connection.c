@@ -186,6 +186,7 @@ void connection_refuse(struct connection *c, int status)
 {
     c->refused = status;
     c->keep = false;
+    c->stream->patient = true; /* who still sends a body reads the answer behind it */
 }
 
 /* Parses what has come. */
@@ -281,12 +282,28 @@ static int take_body(struct connection *c, size_t max)
     return 0;
 }
 
-int connection_read_body(struct connection *c, size_t max)
+/* Whether the body is longer than `most`, or says that it will be. */
+static bool body_exceeds(const struct connection *c, uint64_t most)
+{
+    return c->body.size > most ||
+           (c->body.framing == BODY_LENGTH && c->body.left > most - c->body.size);
+}
+
+int connection_read_body(struct connection *c, size_t max, uint64_t most)
 {
     for (;;) {
-        int r = c->body.done ? 0 : take_body(c, max);
-        if (r != 0 || c->body.done)
+        if (body_exceeds(c, most)) {
+            connection_refuse(c, 413);
+            return -EMSGSIZE;
+        }
+        if (c->body.done)
+            return 0;
+        uint64_t left = most - c->body.size + 1; /* one more tells that it is too long */
+        int r = take_body(c, left < max ? (size_t)left : max);
+        if (r < 0 || (r > 0 && c->body.size <= most))
             return r;
+        if (r > 0 || c->body.done)
+            continue;
         r = invite(c);
         if (r == 0)
             r = stream_fill(c->stream);

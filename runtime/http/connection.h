@@ -107,9 +107,10 @@ void connection_idle(struct connection *c);
 void connection_busy(struct connection *c);
 
 /* Reads a piece of the body, at most `max` bytes, behind what is in c->in. 1: a piece; 0: there
-** is no more; -EAGAIN: wait for input; -ENOBUFS: wait for room; -EBADMSG, -ECONNRESET: it will
-** not come, and c->refused says how that is answered; -ENOMEM. */
-int connection_read_body(struct connection *c, size_t max);
+** is no more; -EAGAIN: wait for input; -ENOBUFS: wait for room; -EBADMSG, -ECONNRESET, or
+** -EMSGSIZE if it is longer than `most` in all: it will not come, and c->refused says how
+** that is answered; -ENOMEM. */
+int connection_read_body(struct connection *c, size_t max, uint64_t most);
 
 /* Seconds that the client has for more of it, in all. */
 double connection_body_time(const struct connection *c);

@@ -24,7 +24,7 @@
 #endif
 
 enum {
-    DRAIN = 2, /* seconds to read away what a peer still sends, or it would get a reset */
+    DRAIN = 2, /* seconds to wait for more to be read away, or the peer would get a reset */
     DRAIN_STEP = 4096,
     MAX_PIECES = 1024, /* that the kernel takes in one call */
     TLS_BACKLOG =
@@ -571,6 +571,8 @@ struct leftover {
     struct buffer output;
     struct timed_call deadline;
     double last; /* moment at which it ends whatever is left */
+    bool patient;
+    bool heard; /* patient: the peer has sent something since the deadline was set */
 };
 
 static void leftover_end(struct leftover *g)
@@ -586,12 +588,14 @@ static void leftover_end(struct leftover *g)
     listener_descriptor_free(rt);
 }
 
-/* A drain goes on while the kernel has not delivered all. */
+/* A drain goes on while the kernel has not delivered all, a patient one also while the peer
+** sends. */
 static void on_leftover_deadline(struct runtime *rt, struct timed_call *c)
 {
     struct leftover *g = container_of(c, struct leftover, deadline);
-    int n = 0;
-    if (runtime_now(rt) < g->last && ioctl(g->fd, SIOCOUTQ, &n) == 0 && n > 0 &&
+    int n = g->heard;
+    g->heard = false;
+    if (runtime_now(rt) < g->last && (n > 0 || (ioctl(g->fd, SIOCOUTQ, &n) == 0 && n > 0)) &&
         timer_arm(rt, &c->timer, TIMER_CALL | TIMER_REAL, DRAIN) == 0)
         return;
     leftover_end(g);
@@ -603,6 +607,8 @@ static void on_drain(struct watch *w, int events)
     char scrap[DRAIN_STEP];
     (void)events;
     ssize_t n = recv(g->fd, scrap, sizeof scrap, 0);
+    if (n > 0)
+        g->heard = g->patient;
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         leftover_end(g);
 }
@@ -650,6 +656,7 @@ static bool leave_behind(struct stream *s)
     g->rt = rt;
     g->fd = s->fd;
     g->kind = s->kind;
+    g->patient = s->patient;
     g->deadline.fn = on_leftover_deadline;
     g->last = runtime_now(rt) + s->linger;
     if (timer_arm(rt, &g->deadline.timer, TIMER_CALL | TIMER_REAL, s->linger) < 0) {
@@ -681,7 +688,7 @@ static bool must_linger(struct stream *s)
         return true;
     if (s->ended || s->kind != STREAM_SOCKET)
         return false;
-    if (buffer_length(&s->input) > 0 || s->rt->held_for == s)
+    if (s->patient || buffer_length(&s->input) > 0 || s->rt->held_for == s)
         return true;
     return (ioctl(s->fd, FIONREAD, &n) == 0 && n > 0) ||
            (ioctl(s->fd, SIOCOUTQ, &n) == 0 && n > 0);

@@ -66,7 +66,9 @@ struct stream {
     bool ended;    /* the peer's end of stream has been read */
     bool closed;   /* by us */
     bool shut;     /* our direction has ended, or does when the output is out */
-    bool detached; /* it outlives the handler that it was made for */
+    bool
+        patient; /* a close reads away what the peer sends for as long as it does, up to `linger` */
+    bool detached;                    /* it outlives the handler that it was made for */
     void (*unread)(struct stream *s); /* input comes that nobody reads; NULL: the watch stops */
     void *owner;                      /* whose `unread` is */
 };
