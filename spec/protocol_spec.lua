@@ -153,6 +153,79 @@ describe("a protocol", function()
         assert.same({ nil, "ECONNRESET" }, { got, code })
     end)
 
+    it("counts among the connections that a listener takes at once", function()
+        local made, lost = {}, {}
+        local listener <close> = neap.must(net.listen("127.0.0.1", 0, { max_connections = 1 }))
+        local accepting = listener:protocol(function(peer)
+            if #made == 1 and not lost.refused then -- the second one is refused
+                lost.refused = true
+                return nil
+            end
+            return {
+                connection_made = function(_, transport)
+                    made[#made + 1] = peer.port
+                    transport:write("hello\n")
+                end,
+                connection_lost = function() lost[#lost + 1] = peer.port end,
+            }
+        end)
+        local first = neap.must(net.connect("127.0.0.1", listener.port))
+        assert.equal("hello", first:read())
+        local second <close> = neap.must(net.connect("127.0.0.1", listener.port))
+        local third <close> = neap.must(net.connect("127.0.0.1", listener.port))
+        third:settimeout(0.02)
+        assert.equal("timeout", select(2, third:read()))
+        third:settimeout()
+        assert.equal(1, #made)
+        first:close()
+        assert.is_nil(second:read())
+        assert.equal("hello", third:read())
+        assert.equal(1, #lost)
+        listener:close()
+        accepting:join()
+    end)
+
+    it("is waited for by its listener's shutdown, and ended at its time", function()
+        local p = recorder()
+        local client, tidy, listener = serving(p)
+        local _ <close> = tidy
+        client:write("x")
+        repeat sleep(0) until p.log[2]
+        local down = spawn(listener.shutdown, listener, 20)
+        schedule()
+        assert.is_true(down.blocked)
+        client:close()
+        assert.same({ true, 0 }, { down:join() })
+        assert.equal("lost closed", p.log[3])
+
+        p = recorder()
+        client, tidy, listener = serving(p)
+        local _ <close> = tidy
+        client:write("x")
+        repeat sleep(0) until p.log[2]
+        assert.equal(1, listener:shutdown(0.02))
+        assert.same({ "made", "data x", "lost the listener was shut down ECONNABORTED" }, p.log)
+        assert.equal("ECONNRESET", (select(3, client:read())))
+    end)
+
+    it("outlives a listener that nobody holds any more", function()
+        local p = recorder()
+        local client
+        do
+            local _, listener
+            client, _, listener = serving(p)
+            client:write("x")
+            repeat sleep(0) until p.log[2]
+            listener:close()
+        end
+        collectgarbage()
+        collectgarbage()
+        client:write("y")
+        repeat sleep(0) until p.log[2] == "data xy"
+        client:close()
+        block_on(p.lost)
+    end)
+
     it("hears of a reset", function()
         local p = recorder()
         local client, tidy = serving(p)

@@ -51,7 +51,7 @@ end
 local function accept(listener, factory)
     local n = 0
     while true do
-        local stream, peer, code = listener:accept()
+        local stream, peer, code = inside.accept_counted(listener)
         if not stream then
             if code == "ECLOSED" then return end
             error(peer, 0)

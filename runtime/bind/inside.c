@@ -296,6 +296,7 @@ int bind_open_inside(lua_State *L)
         {"deferred_methods", deferred_methods},
         {"properties", properties},
         {"modules", modules},
+        {"accept_counted", net_accept_counted},
         {"transport", net_new_transport},
         {"relay", net_new_relay},
         {"copy", net_copy},

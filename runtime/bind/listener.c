@@ -162,15 +162,24 @@ int net_listen_unix(lua_State *L)
 
 /* ---- accept ---- */
 
-static int accepted(lua_State *L, int status, lua_KContext ctx);
+static int accepted(lua_State *L, int status, lua_KContext counted);
 
-static int go_on_accepting(lua_State *L, struct listener *l, double timeout)
+/* The frame: the listener. counted: the client is one of its handlers until its stream is closed,
+** and waits for its turn to be one. */
+static int go_on_accepting(lua_State *L, lua_KContext counted)
 {
+    struct listener *l = lua_touserdata(L, 1);
     struct address peer;
+    if (counted && listener_full(l)) {
+        wait_check(L);
+        return wait_on(L, &l->full, HUGE_VAL, counted, accepted);
+    }
     struct stream *s = net_new_stream(L);
     int fd = listener_accept(l, &peer);
     if (fd >= 0) {
         stream_init(s, l->rt, fd);
+        if (counted)
+            listener_count(l, s);
         net_accept_tls(L, l, s);
         net_push_peer(L, &peer);
         return 2;
@@ -182,22 +191,29 @@ static int go_on_accepting(lua_State *L, struct listener *l, double timeout)
     wait_check(L);
     lua_settop(L, 1);
     listener_want(l);
-    return wait_on(L, &l->acceptors, timeout, 0, accepted);
+    return wait_on(L, &l->acceptors, HUGE_VAL, counted, accepted);
 }
 
-static int accepted(lua_State *L, int status, lua_KContext ctx)
+static int accepted(lua_State *L, int status, lua_KContext counted)
 {
-    (void)status, (void)ctx;
+    (void)status;
     enum wake why = wait_result(L);
-    if (why != WAKE_SERVED)
-        return net_push_end(L, why);
-    return go_on_accepting(L, lua_touserdata(L, 1), HUGE_VAL);
+    return why == WAKE_SERVED ? go_on_accepting(L, counted) : net_push_end(L, why);
 }
 
 /* l:accept(): stream, peer */
 static int accept_(lua_State *L)
 {
-    return go_on_accepting(L, check(L), HUGE_VAL);
+    check(L);
+    lua_settop(L, 1);
+    return go_on_accepting(L, false);
+}
+
+int net_accept_counted(lua_State *L)
+{
+    check(L);
+    lua_settop(L, 1);
+    return go_on_accepting(L, true);
 }
 
 /* ---- serve ---- */
@@ -237,7 +253,7 @@ static int go_on_serving(lua_State *L, lua_KContext line)
     for (int n = 0; n < ACCEPT_BATCH; n++) {
         if (lua_gettop(L) < SERVE_SPARE)
             net_new_stream(L);
-        if (l->max_handlers && l->handlers >= l->max_handlers && !l->closed)
+        if (listener_full(l))
             return wait_on(L, &l->full, HUGE_VAL, line, serving);
         int fd = listener_accept(l, &peer);
         if (fd == -EBADF)
@@ -335,10 +351,22 @@ static int push_handlers(lua_State *L)
     return n;
 }
 
-/* They have had their turn to end: who has not is ended for good. */
+static int aborted(lua_State *L, int status, lua_KContext n)
+{
+    struct listener *l = lua_touserdata(L, 1);
+    (void)status;
+    wait_result(L);
+    if (net_abort_protocols(l) > 0) {
+        wait_check(L);
+        return wait_on(L, &l->drained, HUGE_VAL, n, aborted);
+    }
+    lua_pushinteger(L, (lua_Integer)n);
+    return 1;
+}
+
+/* They have had their turn to end: who has not is ended for good. Protocols hear of their end. */
 static int killed(lua_State *L, int status, lua_KContext n)
 {
-    (void)status;
     wait_result(L);
     lua_settop(L, 1);
     for (int left = push_handlers(L); left > 0; left--) {
@@ -346,8 +374,8 @@ static int killed(lua_State *L, int status, lua_KContext n)
         if (tasklet_alive(t) && t != runtime_of(L)->current)
             tasklet_cut(runtime_of(L), t);
     }
-    lua_pushinteger(L, (lua_Integer)n);
-    return 1;
+    lua_settop(L, 1);
+    return aborted(L, status, n);
 }
 
 static int kill_handlers(lua_State *L)
@@ -364,6 +392,7 @@ static int kill_handlers(lua_State *L)
         error_push(L, ERROR_TASKLET_EXIT, NULL);
         tasklet_throw(L, t, false);
     }
+    n += (int)net_abort_protocols(lua_touserdata(L, 1));
     sched_append(rt, rt->current);
     return wait_switch(L, (lua_KContext)n, killed);
 }
@@ -410,6 +439,12 @@ static int shutdown_(lua_State *L)
 static int close_(lua_State *L)
 {
     listener_close(check(L));
+    return 0;
+}
+
+static int collect(lua_State *L)
+{
+    listener_forget(check(L));
     return 0;
 }
 
@@ -487,7 +522,7 @@ void net_open_listeners(lua_State *L)
                                        {"set_tls", net_set_tls},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {
-        {"__gc", close_}, {"__close", close_}, {"__tostring", to_string}, {NULL, NULL}};
+        {"__gc", collect}, {"__close", close_}, {"__tostring", to_string}, {NULL, NULL}};
     static const struct object_property properties[] = {{"host", get_host, NULL},
                                                         {"port", get_port, NULL},
                                                         {"path", get_path, NULL},

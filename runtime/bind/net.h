@@ -106,7 +106,12 @@ int net_udp(lua_State *L);
 int net_resolve(lua_State *L);
 int net_listener_protocol(lua_State *L);
 
-/* What lua/neap/protocols.lua and relay.lua need: fields of neap.inside. */
+/* Ends the protocols of a listener, whose streams close in their next turn; how many there are. */
+size_t net_abort_protocols(struct listener *l);
+
+/* What lua/neap/protocols.lua and relay.lua need: fields of neap.inside. net_accept_counted is as
+** accept, but waits while as many handlers run as may, one of which the client then is. */
+int net_accept_counted(lua_State *L);
 int net_new_transport(lua_State *L);
 int net_new_relay(lua_State *L);
 int net_copy(lua_State *L);

@@ -9,6 +9,7 @@
 #include "bind/net.h"
 #include "core/tasklet.h"
 #include "core/timer.h"
+#include "net/listener.h"
 
 #include <errno.h>
 #include <string.h>
@@ -268,6 +269,25 @@ int net_new_transport(lua_State *L)
     s->rt->outside++;
     arm(t);
     return 1;
+}
+
+size_t net_abort_protocols(struct listener *l)
+{
+    size_t n = 0;
+    for (struct list *node = l->rt->streams.next, *next; node != &l->rt->streams; node = next) {
+        struct stream *s = container_of(node, struct stream, all);
+        next = node->next;
+        if (s->served != l)
+            continue;
+        n++;
+        if (s->notify == on_stream) {
+            fail(s->notified, "the listener was shut down", ECONNABORTED);
+            arm(s->notified);
+        } else {
+            stream_close(s); /* in its handshake */
+        }
+    }
+    return n;
 }
 
 /* ---- what protocols call ---- */

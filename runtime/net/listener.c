@@ -2,6 +2,7 @@
 #include "net/listener.h"
 
 #include "core/tasklet.h"
+#include "net/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -260,6 +261,17 @@ void listener_want(struct listener *l)
         watch_start(l->rt->reactor, &l->watch);
 }
 
+bool listener_full(const struct listener *l)
+{
+    return l->max_handlers && l->handlers >= l->max_handlers && !l->closed;
+}
+
+void listener_count(struct listener *l, struct stream *s)
+{
+    s->served = l;
+    l->handlers++;
+}
+
 void listener_handled(struct listener *l)
 {
     struct tasklet *t = wait_first(&l->full);
@@ -284,4 +296,18 @@ void listener_close(struct listener *l)
     wait_wake_all(l->rt, &l->selectors, WAKE_CLOSED);
     wait_wake_all(l->rt, &l->full, WAKE_CLOSED);
     listener_descriptor_free(l->rt);
+}
+
+void listener_forget(struct listener *l)
+{
+    struct list *node;
+    listener_close(l);
+    if (!l->rt)
+        return;
+    list_each(node, &l->rt->streams)
+    {
+        struct stream *s = container_of(node, struct stream, all);
+        if (s->served == l)
+            s->served = NULL;
+    }
 }

@@ -57,12 +57,22 @@ bool listener_ready(const struct listener *l);
 /* Before a tasklet waits in `acceptors`. */
 void listener_want(struct listener *l);
 
+/* Whether as many handlers run as may. */
+bool listener_full(const struct listener *l);
+
+/* The client of an open stream counts as a handler until that is closed. */
+struct stream;
+void listener_count(struct listener *l, struct stream *s);
+
 /* One of the handlers of its clients has ended. */
 void listener_handled(struct listener *l);
 
 /* Wakes who accepts or serves with WAKE_CLOSED; the file of a unix socket goes. Twice is
 ** harmless. */
 void listener_close(struct listener *l);
+
+/* *l goes: its clients' streams do not count there any more. */
+void listener_forget(struct listener *l);
 
 /* A descriptor has become free: the starved ones try again. */
 void listener_descriptor_free(struct runtime *rt);

@@ -751,6 +751,9 @@ void stream_close(struct stream *s)
     wait_wake_all(rt, &s->selectors, WAKE_CLOSED);
     wait_wake_all(rt, &s->reading.queue, WAKE_CLOSED);
     wait_wake_all(rt, &s->writing.queue, WAKE_CLOSED);
+    if (s->served)
+        listener_handled(s->served);
+    s->served = NULL;
     notify(s);
 }
 

@@ -59,8 +59,10 @@ struct stream {
     int in_error;   /* the errno that broke a direction, 0: none */
     int out_error;
     struct tls *tls; /* between the buffers and the socket (net/tls.h); NULL: none */
-    uint8_t kind;    /* enum stream_kind */
-    bool accepted;   /* from a listener */
+    struct listener
+        *served;   /* its client, counted among the handlers until it is closed; NULL */
+    uint8_t kind;  /* enum stream_kind */
+    bool accepted; /* from a listener */
     bool standard; /* of the program's own three: output is never kept, and SIGPIPE not held */
     bool hot;      /* the kernel may have input */
     bool ended;    /* the peer's end of stream has been read */
