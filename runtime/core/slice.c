@@ -137,7 +137,7 @@ static void on_time(lua_State *L, lua_Debug *ar)
     cut(L, t);
 }
 
-/* ---- the hook that stands ---- */
+/* ---- the hook that stands: by the host's clock, if it has one ---- */
 
 enum { STAND = 1000, CHARGE = 64 };
 
@@ -181,8 +181,8 @@ static struct tasklet *running(lua_State *L)
 /* How long what runs in L has held on. */
 static double held_on(lua_State *L)
 {
-    struct slice *s = &runtime_of(L)->slice;
-    return s->go_before + (clock_now() - s->go_began);
+    struct runtime *rt = runtime_of(L);
+    return rt->slice.go_before + (runtime_now(rt) - rt->slice.go_began);
 }
 
 void slice_charge(lua_State *L)
@@ -204,7 +204,7 @@ static void on_stand(lua_State *L, lua_Debug *ar)
     struct runtime *rt = runtime_of(L);
     struct slice *s = &rt->slice;
     struct tasklet *t = running(L);
-    double held = clock_now() - s->go_began;
+    double held = runtime_now(rt) - s->go_began;
     if (s->go_before + held >= s->dies)
         end_runaway(L, t, s->go_before + held);
     if (!t || (held < s->gives_way && !atomic_load_explicit(&rt->stop, memory_order_relaxed)))
@@ -243,7 +243,7 @@ void slice_call(struct runtime *rt, lua_State *L, bool begins)
     if (begins) {
         if (s->calls++ == 0) { /* in another one, or a tasklet, its time is counted there */
             if (!rt->current) {
-                s->go_began = clock_now();
+                s->go_began = runtime_now(rt);
                 s->go_before = 0;
             }
             stand(L);
@@ -254,9 +254,10 @@ void slice_call(struct runtime *rt, lua_State *L, bool begins)
 }
 
 /* A go of t begins, or goes on after a cut. */
-static void begin_go(struct slice *s, struct tasklet *t)
+static void begin_go(struct runtime *rt, struct tasklet *t)
 {
-    s->go_began = clock_now();
+    struct slice *s = &rt->slice;
+    s->go_began = runtime_now(rt);
     s->go_before = t->cut && t->side ? t->side->ran : 0;
     stand(t->leaf);
 }
@@ -333,7 +334,7 @@ static void count(struct runtime *rt, lua_State *leaf)
 void slice_before(struct runtime *rt, struct tasklet *t)
 {
     if (rt->slice.stands)
-        begin_go(&rt->slice, t);
+        begin_go(rt, t);
     if (t->thrown)
         lua_sethook(t->leaf, on_raise, LUA_MASKCOUNT, 1);
     else
