@@ -2,7 +2,7 @@
 # libneap-NAME.a beside it for hosts that link statically: they put luaopen_neap_NAME into
 # package.preload. A part whose library is missing is left out, with a line that says so.
 
-PARTS = names tls
+PARTS = names tls curl
 
 src_names = runtime/net/names.c
 header_names = ares.h
@@ -13,6 +13,12 @@ src_tls = runtime/net/tls.c $(wildcard runtime/net/tls_*.c)
 header_tls = openssl/ssl.h
 package_tls = libssl-dev
 libs_tls = -lssl -lcrypto
+
+src_curl = $(patsubst %,runtime/http/%.c,client pool transfer)
+header_curl = curl/curl.h
+package_curl = libcurl4-openssl-dev
+libs_curl = -lcurl
+RUN_DEPS += $(package_curl)
 
 PART_SRC = $(foreach p,$(PARTS),$(src_$p))
 

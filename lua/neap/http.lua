@@ -1,4 +1,4 @@
--- neap.http: an HTTP/1.1 server, and what handlers are made of.
+-- neap.http: an HTTP/1.1 server, and what handlers are made of; the rest is loaded on use.
 
 local net = require "neap.net"
 local server = require "neap.http.server"
@@ -74,7 +74,7 @@ end
 -- The helpers, each in a module of its own, are loaded on use.
 local helpers = { router = "router", redirect = "redirect", static = "static", form = "form",
     multipart = "multipart", json = "json", json_body = "json", events = "events",
-    cookie = "cookie" }
+    cookie = "cookie", request = "client", get = "client", post = "client", session = "client" }
 
 return setmetatable(http, { __index = function(_, name)
     if not helpers[name] then return nil end

@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 /* Of a part: what it is built from. */
-static const char *const parts[][2] = {{"names", "libc-ares-dev"}, {"tls", "libssl-dev"}};
+static const char *const parts[][2] = {
+    {"names", "libc-ares-dev"}, {"tls", "libssl-dev"}, {"curl", "libcurl4-openssl-dev"}};
 
 enum { PARTS = sizeof parts / sizeof *parts };
 

@@ -1,0 +1,485 @@
+-- neap.http.client: http.request, get, post, session. Requests by libcurl (the part neap.curl),
+-- which has the connections; names, redirects and timeouts are done here, so that each hop is
+-- looked up, checked and stripped of credentials like the first.
+
+local curl = require "neap.curl"
+local fields = require "neap.http.fields"
+local inside = require "neap.inside"
+local neap = require "neap"
+local net = require "neap.net"
+
+local client = {}
+
+local now = neap.realtime.now
+
+local MAX_HEAD = 65536
+local SKIPPED = 65536 -- bytes of a redirect's body that are read to keep the connection
+
+-- ---- options ----
+
+-- Numbers, with what they are when they are absent.
+local numbers = {
+    timeout = 30, connect_timeout = 10, idle_timeout = 60, redirects = 10,
+    max_body = 64 * 1024 * 1024, max_head = MAX_HEAD,
+}
+local others = {
+    method = "string", url = "string", headers = "table", body = "any", stream = "boolean",
+    verify = "boolean", decompress = "boolean", ca = "string", cert = "string", key = "string",
+    proxy = "string",
+}
+
+local function bad(name, why)
+    error(("bad option '%s' (%s)"):format(name, why), 0)
+end
+
+local function check_option(name, value)
+    if numbers[name] then
+        if type(value) ~= "number" or value ~= value or value < 0 then
+            bad(name, "a number from 0 on expected")
+        end
+    elseif not others[name] then
+        bad(name, "there is none")
+    elseif others[name] ~= "any" and type(value) ~= others[name] then
+        bad(name, others[name] .. " expected, got " .. type(value))
+    elseif type(value) == "string" and name ~= "body" and value:find("[\r\n\0]") then
+        if name ~= "ca" or value:find("\0") then bad(name, "it has a CR, LF or NUL") end
+    end
+end
+
+-- A request: what the options say, over what the session's say.
+local function merge(session, opts)
+    local r = {}
+    for name, default in pairs(numbers) do r[name] = default end
+    for _, set in ipairs { session.opts, opts } do
+        for name, value in pairs(set) do
+            check_option(name, value)
+            if name ~= "headers" then r[name] = value end
+        end
+    end
+    r.headers = fields.check(session.opts.headers or {})
+    for name, list in pairs(fields.check(opts.headers or {})) do r.headers[name] = list end
+    r.bounded = not r.stream or opts.max_body or session.opts.max_body
+    return r
+end
+
+local function check_request(session, opts)
+    if type(opts) ~= "table" then error("a table of options expected", 0) end
+    local r = merge(session, opts)
+    if not r.url then bad("url", "string expected, got nil") end
+    r.method = (r.method or (r.body ~= nil and "POST" or "GET")):upper()
+    if not r.method:find("^[%w!#$%%&'*+%-.^_`|~]+$") then bad("method", "it is no token") end
+    if r.body ~= nil and r.method == "HEAD" then bad("body", "HEAD has none") end
+    return r
+end
+
+-- ---- the request's body ----
+
+local function check_piece(piece)
+    if type(piece) ~= "string" and type(piece) ~= "number" then
+        error(("bad body (a %s)"):format(type(piece)), 0)
+    end
+    return tostring(piece)
+end
+
+-- Makes r.out, a string, or r.pieces, a function, of the body.
+local function take_body(r, body)
+    local meta = getmetatable(body)
+    if body == nil then
+        local due = r.method == "POST" or r.method == "PUT" or r.method == "PATCH"
+        r.out = due and "" or nil
+    elseif type(body) == "function" or type(meta) == "table" and meta.__call then
+        r.pieces = body
+    elseif type(body) == "table" then
+        local list = {}
+        for i, piece in ipairs(body) do list[i] = check_piece(piece) end
+        r.out = table.concat(list)
+    else
+        r.out = check_piece(body)
+    end
+    local length = r.headers["content-length"]
+    r.size = r.pieces and length and tonumber(length[1]) or nil
+    r.headers["content-length"], r.headers["transfer-encoding"] = nil, nil
+end
+
+local function left(r) return math.max(r.deadline - now(), 0) end
+
+-- The next piece; nil: the end; nil, err, code
+local function next_piece(r)
+    local piece, err, code
+    repeat
+        if r.deadline < math.huge then
+            piece, err, code = neap.realtime.with_timeout(left(r), r.pieces)
+        else
+            piece, err, code = r.pieces()
+        end
+        if piece == nil then
+            return nil, err, err == "timeout" and "ETIMEDOUT" or code or "ECANCELED"
+        end
+        piece = check_piece(piece)
+    until piece ~= ""
+    return piece
+end
+
+-- ---- waiting ----
+
+-- Waits until the transfer has "head", "data" or "end", or is over, and feeds it meanwhile.
+-- True; or nil, err, code
+local function await(r, t, what)
+    local began = now()
+    while true do
+        local silence = math.min(now() - began, t:silent())
+        if silence >= r.idle_timeout or left(r) == 0 then return nil, "timeout", "ETIMEDOUT" end
+        local state = t:wait(what, math.min(r.idle_timeout - silence, left(r)))
+        if state == "ready" then return true end
+        if state == "hungry" then
+            local piece, err, code = next_piece(r)
+            if piece == nil and err ~= nil then return nil, tostring(err), code end
+            t:feed(piece)
+            began = now() -- the script's own time is no silence
+        end
+    end
+end
+
+-- ---- one hop ----
+
+local function is_address(host)
+    return host:find("^%[") or host:find("^%d+%.%d+%.%d+%.%d+$")
+end
+
+-- Adds the addresses of a host to the list that libcurl is given. True; or nil, err, code
+local function look_up(r, list, host, port)
+    if is_address(host) then
+        list.in_figures = true
+        return true
+    end
+    local found, err, code = net.resolve(host, { timeout = math.min(left(r), r.connect_timeout) })
+    if not found then return nil, err, code end
+    for i, address in ipairs(found) do
+        found[i] = address:find(":") and "[" .. address .. "]" or address
+    end
+    list[#list + 1] = ("+%s:%s:%s"):format(host, port, table.concat(found, ","))
+    return true
+end
+
+-- The addresses of what is to be connected to.
+local function addresses(r, target)
+    local list = {}
+    if r.proxy and r.proxy ~= "" then
+        local proxy, err = curl.url(r.proxy)
+        if not proxy then return nil, "proxy: " .. err, "EINVAL" end
+        local ok, why, code = look_up(r, list, proxy.host, proxy.port or "1080")
+        if not ok then return nil, why, code end
+        if not proxy.scheme:find("^socks[45]$") then return list end
+    end
+    local ok, err, code = look_up(r, list, target.host, target.port)
+    if not ok then return nil, err, code end
+    return list
+end
+
+local function parse(text, base)
+    local target, err = curl.url(text, base)
+    if not target then return nil, ("%s: %s"):format(text, err), "EINVAL" end
+    if target.scheme ~= "http" and target.scheme ~= "https" then
+        return nil, ("%s: not HTTP"):format(target.url), "EPROTONOSUPPORT"
+    end
+    return target
+end
+
+local IDEMPOTENT = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true,
+    DELETE = true }
+
+local function lines(r)
+    local list = fields.lines(r.headers)
+    if not r.headers["user-agent"] then list[#list + 1] = "User-Agent: neap" end
+    if not r.headers.expect then list[#list + 1] = "Expect:" end
+    if not r.headers["content-type"] then list[#list + 1] = "Content-Type:" end
+    return list
+end
+
+-- Begins the request: a transfer; or nil, err, code
+local function begin(session, r)
+    local target = r.target
+    local began = now()
+    local known, err, code = addresses(r, target)
+    if not known then return nil, err, code end
+    if session.closed then return nil, "closed", "ECLOSED" end
+    return session.pool:start {
+        url = target.url, method = r.method, headers = lines(r),
+        user = target.user, password = target.user and (target.password or ""),
+        addresses = known, in_figures = known.in_figures, proxy = r.proxy or "",
+        out = r.out, pieces = r.pieces ~= nil, size = r.size, nobody = r.method == "HEAD",
+        idempotent = IDEMPOTENT[r.method] and not r.pieces, stream = r.stream,
+        encodings = r.decompress ~= false and "" or nil,
+        unverified = r.verify == false, ca_file = r.ca, cert = r.cert, key = r.key,
+        connect_timeout = math.max(r.connect_timeout - (now() - began), 0),
+        max_body = r.bounded and r.max_body or nil, max_head = r.max_head,
+    }
+end
+
+-- ---- redirects ----
+
+local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+local function origin(target)
+    return ("%s://%s:%s"):format(target.scheme, target.host:lower(), target.port)
+end
+
+-- Turns the request to where the answer sends it. True; or nil, err, code
+local function redirect(r, response)
+    local from, status = r.target, response.status
+    local to, err, code = parse(response.headers.location, from.url)
+    if not to then return nil, err, code end
+    if from.scheme == "https" and to.scheme == "http" then
+        return nil, "redirect from https to http refused", "EPERM"
+    end
+    local post = r.method == "POST" and (status == 301 or status == 302)
+    if post or (status == 303 and r.method ~= "HEAD" and r.method ~= "GET") then
+        r.method, r.out, r.pieces = "GET", nil, nil
+        r.headers["content-type"] = nil
+    elseif r.pieces then
+        return nil, ("redirect %d: the body cannot be sent again"):format(status), "ENOTSUP"
+    end
+    if origin(from) ~= origin(to) then
+        for _, name in ipairs { "authorization", "cookie", "proxy-authorization" } do
+            r.headers[name] = nil
+        end
+        r.cert, r.key = nil, nil
+    elseif not to.user then
+        to.user, to.password = from.user, from.password
+    end
+    r.target = to
+    return true
+end
+
+-- ---- the answer ----
+
+---An answer.
+---@class http_response
+---@field status integer
+---@field headers table as req.headers of a server
+---@field body string? unless it is streamed
+---@field url string where it came from, after redirects
+---@field package transfer any
+---@field package request table
+local Response = {}
+Response.__index = Response
+Response.__name = "http response"
+
+local function describe(r, err, code)
+    if err ~= "timeout" and err ~= "closed" then
+        err = ("%s %s: %s"):format(r.method, r.target.url, err)
+    end
+    return nil, err, code
+end
+
+---What has come of a streamed body; waits for it.
+---@param max? integer bytes at most
+---@return string? data nil at the end; or nil, err, code
+---@return string? err
+---@return string? code
+function Response:read_some(max)
+    local t, r = self.transfer, self.request
+    if max ~= nil and (type(max) ~= "number" or max < 1) then
+        error("bad argument #1 (a number from 1 on expected)", 2)
+    end
+    if not t then error("the answer is not streamed", 2) end
+    while true do
+        local data = t:read(max)
+        if data then return data end
+        local ok, err, code = t:result()
+        if ok then return nil end
+        if ok == false then
+            ok, err, code = await(r, t, "data")
+        end
+        if not ok then
+            t:abort()
+            return describe(r, err, code)
+        end
+    end
+end
+
+---The lines of a streamed body, without their ends ("L": with them). Raises if it breaks off.
+---@param format? "l"|"L"
+---@return fun(): string?
+function Response:lines(format)
+    local rest, ended = "", false
+    return function()
+        while true do
+            local line, after = rest:match("^([^\n]*\n)()")
+            if not line and ended then
+                line, after = rest, #rest + 1
+                if line == "" then return nil end
+            end
+            if line then
+                rest = rest:sub(after)
+                return format == "L" and line or (line:gsub("\n$", ""))
+            end
+            if #rest > 65536 then error("line too long") end
+            local data, err, code = self:read_some()
+            if err then return neap.must(nil, err, code) end
+            rest, ended = rest .. (data or ""), not data
+        end
+    end
+end
+
+---Drops the rest of a streamed body, and its connection with it.
+function Response:close()
+    if self.transfer then self.transfer:abort() end
+end
+
+Response.__close = Response.close
+
+-- What aborts the transfer at hand when the request is left in any way.
+local Hold = { __close = function(hold) if hold.transfer then hold.transfer:abort() end end }
+
+local function finish(r, hold, response)
+    local t = hold.transfer
+    if r.stream then
+        hold.transfer = nil
+        response.transfer, response.request = t, r
+        r.deadline = math.huge
+        return response
+    end
+    local ok, err, code = await(r, t, "end")
+    if ok then ok, err, code = t:result() end
+    if not ok then return describe(r, err, code) end
+    response.body = t:read() or ""
+    return response
+end
+
+-- One request and its answer; or nil, err, code
+local function hop(session, r, hold)
+    local t, err, code = begin(session, r)
+    if not t then return nil, err, code end
+    hold.transfer = t
+    local ok, _
+    ok, err, code = await(r, t, "head")
+    if not ok then return describe(r, err, code) end
+    local status, text = t:head()
+    if not status then
+        _, err, code = t:result()
+        return describe(r, err, code)
+    end
+    return setmetatable({ status = status, headers = fields.parse(text), url = r.target.url },
+        Response)
+end
+
+local function perform(session, r)
+    local hold <close> = setmetatable({}, Hold)
+    local err, code
+    r.target, err, code = parse(r.url)
+    if not r.target then return nil, err, code end
+    for n = 0, r.redirects do
+        local response
+        response, err, code = hop(session, r, hold)
+        if not response then return nil, err, code end
+        if n == r.redirects and n > 0 and REDIRECTS[response.status] then break end
+        if r.redirects == 0 or not REDIRECTS[response.status] or not response.headers.location then
+            return finish(r, hold, response)
+        end
+        hold.transfer:skip(SKIPPED)
+        await(r, hold.transfer, "end")
+        hold.transfer:abort()
+        local ok
+        ok, err, code = redirect(r, response)
+        if not ok then return describe(r, err, code) end
+    end
+    return describe(r, "too many redirects", "ELOOP")
+end
+
+-- ---- sessions ----
+
+---Requests that share cookies, connections and options.
+---@class http_session
+---@field package opts table
+---@field package pool any
+---@field closed boolean?
+local Session = {}
+Session.__index = Session
+Session.__name = "http session"
+
+local function request(session, opts)
+    if session.closed then error("the session is closed", 2) end
+    local ok, r = neap.pcall(check_request, session, opts)
+    if not ok then error(r, 2) end
+    inside.check_wait()
+    r.deadline = now() + r.timeout
+    local body = neap.block_on(r.body)
+    local err
+    ok, err = neap.pcall(take_body, r, body)
+    if not ok then error(err, 2) end
+    return perform(session, r)
+end
+
+local function with(opts, method, url, body)
+    local all = { method = method, url = url, body = body }
+    for name, value in pairs(opts or {}) do
+        if all[name] == nil then all[name] = value end
+    end
+    return all
+end
+
+---Sends a request and waits for the answer. Redirects are followed. Killing the tasklet, a
+---timeout around the call, aborts it.
+---@param opts table method ("GET", with a body "POST"), url, headers, body (a string, a list of
+---strings, a function that gives the next piece, a deferred of one), stream; timeout (30) of the
+---whole, with `stream` until the head; connect_timeout (10), idle_timeout (60), redirects (10),
+---max_body (64 MiB, unless streamed), max_head (64 KiB), decompress, verify, ca, cert, key, proxy
+---@return http_response? response nil, err, code: there is none
+---@return string? err
+---@return string? code
+function Session:request(opts)
+    return request(self, opts)
+end
+
+---@param url string
+---@param opts? table as of `request`
+function Session:get(url, opts)
+    return request(self, with(opts, "GET", url))
+end
+
+---@param url string
+---@param body any as in `request`; a form, unless a header says otherwise
+---@param opts? table as of `request`
+function Session:post(url, body, opts)
+    local all = with(opts, "POST", url, body)
+    local headers = { ["content-type"] = "application/x-www-form-urlencoded" }
+    for name, value in pairs(all.headers or {}) do
+        if type(name) == "string" and name:lower() == "content-type" then
+            headers["content-type"] = nil
+        end
+        headers[name] = value
+    end
+    all.headers = headers
+    return request(self, all)
+end
+
+---Closes its connections, aborts what is at work, forgets the cookies.
+function Session:close()
+    self.closed = true
+    self.pool:close()
+end
+
+Session.__close = Session.close
+
+---@param opts? table what each of its requests is done with, unless that says otherwise
+---@return http_session
+function client.session(opts)
+    local session = setmetatable({ opts = opts or {}, pool = curl.pool(true) }, Session)
+    local ok, err = neap.pcall(merge, session, {})
+    if not ok then error(err, 2) end
+    return session
+end
+
+local own = setmetatable({ opts = {}, pool = curl.pool(false) }, Session)
+
+---As session:request, without cookies.
+function client.request(opts) return request(own, opts) end
+
+---As session:get.
+function client.get(url, opts) return Session.get(own, url, opts) end
+
+---As session:post.
+function client.post(url, body, opts) return Session.post(own, url, body, opts) end
+
+return client
