@@ -312,7 +312,8 @@ static void get_connections(lua_State *L, void *server)
 
 int bind_open_http(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"serve", serve}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"serve", serve}, {"open_file", http_open_file}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"wait", wait_}, {"close", close_}, {"shutdown", shutdown_}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__close", close_}, {NULL, NULL}};
@@ -327,6 +328,7 @@ int bind_open_http(lua_State *L)
     object_class_new(
         L, OBJECT_HTTP_CONNECTION,
         &(struct object_class){.name = "http connection", .metamethods = connection_meta});
+    http_open_files(L);
     http_open_requests(L);
     http_open_answers(L);
     luaL_newlib(L, functions);

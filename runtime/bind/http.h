@@ -46,6 +46,10 @@ int http_read_some(lua_State *L);
 int http_respond(lua_State *L);
 int http_upgrade(lua_State *L);
 
+/* open_file(root, path): a file or folder of lua/neap/http/static.lua. */
+int http_open_file(lua_State *L);
+
+void http_open_files(lua_State *L);
 void http_open_requests(lua_State *L);
 void http_open_answers(lua_State *L);
 

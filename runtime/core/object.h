@@ -32,8 +32,9 @@ enum object_kind {
     OBJECT_HTTP_REQUEST,
     OBJECT_HTTP_WRITER,
     OBJECT_HTTP_FIELDS, /* a request's headers, or its arguments */
-    OBJECT_REF,         /* an engine's object (embed/ref.c) */
-    OBJECT_ANSWER,      /* what a host answers later (embed/answer.c) */
+    OBJECT_HTTP_FILE,
+    OBJECT_REF,    /* an engine's object (embed/ref.c) */
+    OBJECT_ANSWER, /* what a host answers later (embed/answer.c) */
     OBJECT_KINDS
 };
 
