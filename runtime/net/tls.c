@@ -157,6 +157,23 @@ static void broken(struct connection *c)
     ERR_clear_error();
 }
 
+/* OpenSSL tells the last failure by what lies in the thread's queue, to which others add too. */
+static void forget_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
+/* SSL_read has given nothing. */
+static void notice(struct connection *c)
+{
+    int why = SSL_get_error(c->ssl, 0);
+    if (why == SSL_ERROR_ZERO_RETURN)
+        c->tls.ended = true;
+    else if (why != SSL_ERROR_WANT_READ)
+        broken(c);
+}
+
 static size_t open_records(struct tls *t, const char *from, size_t n, char *to)
 {
     struct connection *c = (struct connection *)t;
@@ -165,16 +182,16 @@ static size_t open_records(struct tls *t, const char *from, size_t n, char *to)
         return 0;
     c->in = from;
     c->in_length = n;
-    ERR_clear_error();
-    while (total < room && SSL_read_ex(c->ssl, to + total, room - total, &got) == 1)
+    forget_errors();
+    do {
+        if (SSL_read_ex(c->ssl, to + total, room - total, &got) != 1) {
+            notice(c);
+            break;
+        }
         total += got;
-    int why = SSL_get_error(c->ssl, 0);
-    if (SSL_is_init_finished(c->ssl))
-        t->ready = true;
-    if (why == SSL_ERROR_ZERO_RETURN)
-        t->ended = true;
-    else if (why != SSL_ERROR_WANT_READ)
-        broken(c);
+    } while (total < room && (c->in_length > 0 || SSL_has_pending(c->ssl)));
+    if (!t->ready)
+        t->ready = SSL_is_init_finished(c->ssl);
     SSL_free_buffers(c->ssl); /* a message of the handshake leaves one for writing */
     c->in_length = 0;
     return total;
@@ -186,7 +203,7 @@ static size_t seal(struct tls *t, const char *p, size_t n)
     size_t done = 0;
     if (t->error)
         return 0;
-    ERR_clear_error();
+    forget_errors();
     if (SSL_write_ex(c->ssl, p, n < RECORD_MAX ? n : RECORD_MAX, &done) == 1)
         return done;
     broken(c);

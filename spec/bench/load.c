@@ -1,12 +1,14 @@
-/* load.c PORT PID SECONDS [http|browser]: 64 connections to a server on loopback, each with
-** one question on its way all the time: a message of 64 bytes that comes back, or a GET, of
-** a few fields or of the twelve that a browser sends, that is answered "Hello, world!".
+/* load.c PORT PID SECONDS [tls|http|browser]: 64 connections to a server on loopback, each
+** with one question on its way all the time: a message of 64 bytes that comes back, in the
+** clear or through TLS, or a GET, of a few fields or of the twelve that a browser sends, that
+** is answered "Hello, world!".
 ** Prints what an answer cost the server, the process PID, in CPU time, and how many there
 ** were. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@ enum { CONNECTIONS = 64, ANSWER_MAX = 4096 };
 
 static struct connection {
     int fd;
+    SSL *ssl; /* NULL: in the clear */
     size_t got;
     char answer[ANSWER_MAX];
 } connections[CONNECTIONS];
@@ -74,11 +77,21 @@ static int dial(int port)
     return -1;
 }
 
+static void encrypt(SSL_CTX *ctx, struct connection *c)
+{
+    c->ssl = SSL_new(ctx);
+    if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1 || SSL_connect(c->ssl) != 1) {
+        fputs("load: no handshake\n", stderr);
+        exit(1);
+    }
+}
+
 static void ask(struct connection *c)
 {
     size_t n = strlen(question);
     c->got = 0;
-    if (write(c->fd, question, n) != (ssize_t)n)
+    if ((c->ssl ? SSL_write(c->ssl, question, (int)n) : write(c->fd, question, n)) !=
+        (ssize_t)n)
         fail("load: write");
 }
 
@@ -86,7 +99,9 @@ static void ask(struct connection *c)
 static int take_answer(struct connection *c)
 {
     size_t end = strlen(ending);
-    ssize_t n = read(c->fd, c->answer + c->got, ANSWER_MAX - c->got);
+    char *to = c->answer + c->got;
+    size_t room = ANSWER_MAX - c->got;
+    ssize_t n = c->ssl ? SSL_read(c->ssl, to, (int)room) : read(c->fd, to, room);
     if (n <= 0)
         fail("load: read");
     c->got += (size_t)n;
@@ -119,7 +134,10 @@ int main(int argc, char **argv)
     clockid_t server;
     if (argc < 4 || clock_getcpuclockid(atoi(argv[2]), &server) != 0)
         return 2;
-    if (argc > 4) {
+    SSL_CTX *ctx = NULL;
+    if (argc > 4 && strcmp(argv[4], "tls") == 0)
+        ctx = SSL_CTX_new(TLS_client_method());
+    else if (argc > 4) {
         question = strcmp(argv[4], "http") == 0 ? http : browser;
         ending = hello;
     }
@@ -129,6 +147,8 @@ int main(int argc, char **argv)
         struct connection *c = &connections[i];
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         c->fd = dial(atoi(argv[1]));
+        if (ctx)
+            encrypt(ctx, c);
         epoll_ctl(poll, EPOLL_CTL_ADD, c->fd, &event);
         ask(c);
     }

@@ -1,8 +1,9 @@
-// peer.go switch|rendezvous|spawn, park|timers N, echo PORT or http PORT: the same work
-// in Go, on one processor.
+// peer.go switch|rendezvous|spawn, park|timers N, echo PORT, tls CERT KEY PORT or http PORT:
+// the same work in Go, on one processor.
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math/rand"
 	"net"
@@ -111,12 +112,24 @@ func echo(client net.Conn) {
 	}
 }
 
-func serve(port string) {
-	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+func must[T any](value T, err error) T {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	return value
+}
+
+func listen(port string) net.Listener {
+	return must(net.Listen("tcp", "127.0.0.1:"+port))
+}
+
+func encrypted(listener net.Listener, cert, key string) net.Listener {
+	pair := must(tls.LoadX509KeyPair(cert, key))
+	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+}
+
+func serve(listener net.Listener) {
 	for {
 		if client, err := listener.Accept(); err == nil {
 			go echo(client)
@@ -137,7 +150,10 @@ func main() {
 		os.Exit(1)
 	}
 	if len(os.Args) > 2 && os.Args[1] == "echo" {
-		serve(os.Args[2])
+		serve(listen(os.Args[2]))
+	}
+	if len(os.Args) > 4 && os.Args[1] == "tls" {
+		serve(encrypted(listen(os.Args[4]), os.Args[2], os.Args[3]))
 	}
 	if len(os.Args) > 2 {
 		count, _ := strconv.Atoi(os.Args[2])

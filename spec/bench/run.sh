@@ -11,14 +11,18 @@ port=$((20000 + $$ % 20000))
 rm -rf $out && mkdir -p $out
 
 : "${CC:=cc}" "${LUA_INC:=/usr/include/lua5.4}" "${LIBS:=-l:liblua5.4.a -l:libev.a -lm -ldl}"
-for c in floor echo_floor http_floor load start; do
-    $CC -std=gnu11 -O2 -I"$LUA_INC" -o $out/$c spec/bench/$c.c $LIBS || exit 1
+for c in floor echo_floor tls_floor http_floor load start; do
+    $CC -std=gnu11 -O2 -I"$LUA_INC" -o $out/$c spec/bench/$c.c $LIBS -lssl -lcrypto || exit 1
 done
 go=
 if command -v go >/dev/null && go build -o $out/peer spec/bench/peer.go; then go=$out/peer; fi
 nginx=
 [ ! -f /usr/lib/nginx/modules/ngx_http_lua_module.so ] || nginx=$(command -v nginx)
 lua=$(command -v lua5.4) || echo "start: skipped, there is no lua5.4 to compare with"
+
+cert=$out/cert.pem key=$out/key.pem
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=bench \
+    -keyout $key -out $cert 2>/dev/null || exit 1
 
 # The server on one processor, what drives it on another.
 on_server= on_load=
@@ -63,6 +67,9 @@ for round in 1 2; do
     sample echo floor load '' $out/echo_floor
     sample echo neap load '' ./neap scripts/bench/echo.lua
     [ -z "$go" ] || sample echo go load '' $go echo
+    sample tls floor load tls $out/tls_floor $cert $key
+    sample tls neap load tls ./neap scripts/bench/tls_echo.lua $cert $key
+    [ -z "$go" ] || sample tls go load tls $go tls $cert $key
     for kind in http browser; do
         sample $kind floor load $kind $out/http_floor
         sample $kind neap load $kind ./neap scripts/bench/http.lua
@@ -125,6 +132,7 @@ awk -v lua="$lua" -v nginx="$nginx" '
         row("a parked tasklet, 100,000 of them", "park", "park")
         row("a random sleep, 100,000 of them", "timers", "timers")
         row("TCP echo, 64 x 64 bytes, server", "echo", "echo")
+        row("TLS echo, 64 x 64 bytes, server", "tls", "tls")
         row("HTTP hello, 64 clients, server", "http", "http")
         row("  with a browser's twelve fields", "browser", "browser")
         if (nginx != "") {
