@@ -16,7 +16,10 @@ local function write(name, text)
     assert(lfs.touch(root .. "/" .. name, TIME, TIME))
 end
 
-local BIG = ("0123456789abcdef"):rep(20000) -- more than is read at once
+-- More than is read at once, and nowhere the same.
+local numbers = {}
+for i = 1, 40000 do numbers[i] = ("%08d"):format(i) end
+local BIG = table.concat(numbers)
 
 setup(function()
     root = os.tmpname()

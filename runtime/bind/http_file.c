@@ -102,8 +102,6 @@ static int file_piece(lua_State *L)
     luaL_Buffer b;
     if (n == 0)
         return 0;
-    if (f->fd < 0)
-        return net_push_error(L, "read", EBADF);
     char *p = luaL_buffinitsize(L, &b, n);
     ssize_t got;
     do
