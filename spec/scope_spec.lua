@@ -1,5 +1,6 @@
 -- neap.scope: what is started in it has ended when it returns.
 
+local program = require "spec.support.program"
 local record = require "spec.support.record"
 
 local function parked() sleep(math.huge) end
@@ -138,6 +139,18 @@ describe("an error", function()
             assert.same({ "later 2", "later 3", "of the body" }, said)
             for _, e in ipairs(errors) do assert.truthy(e.traceback:find("scope_spec", 1, true)) end
         end)
+    end)
+
+    it("of the body is raised with its own traceback, once", function()
+        local status, output = program.run [[
+            sleep(0)
+            neap.scope(function() error "boom" end)
+        ]]
+        assert.equal(1, status)
+        assert.matches("^neap: [^\n]*:2: boom\nstack traceback:\n\t%[C%]: in function 'error'\n"
+            .. "[^\n]*:2: in function [^\n]*\n\t%[C%]: in function 'xpcall'\n"
+            .. "\tlua/neap/scope.lua:%d+: in function 'neap%.scope[^\n]*\n"
+            .. "[^\n]*:2: in main chunk\n\t%[C%]: in %?", output)
     end)
 
     it("is raised with the traceback of the child and of the scope", function()
@@ -559,7 +572,6 @@ describe("many children", function()
     end)
 
     it("do not make a deadlock of main's scope an endless one", function()
-        local program = require "spec.support.program"
         local status, output = program.run [[
             neap.scope(function(s)
                 s:spawn(function()

@@ -84,15 +84,17 @@ describe("a slice ends", function()
     end)
 end)
 
-describe("no slice ends", function()
-    it("refuses a time that is none", function()
+describe("neap.preempt and neap.watchdog", function()
+    it("refuse a time that is none", function()
         for _, set in ipairs { neap.preempt, neap.watchdog } do
             for _, seconds in ipairs { 0, -1, 0 / 0 } do
                 assert.error_matches(function() set(seconds) end, "bad argument #1")
             end
         end
     end)
+end)
 
+describe("no slice ends", function()
     it("in a sort comparator; it does at the first chance after", function()
         local slices <close> = preempting()
         local list, log = {}, record.log()
@@ -123,8 +125,8 @@ describe("no slice ends", function()
         local inside, met, turns = false, 0, 0
         local t = spawn(function()
             for _ = 1, 5 do
-                inside = true
                 enter()
+                inside = true
                 local stop = os.clock() + 5 * SLICE
                 repeat until os.clock() > stop
                 inside = false

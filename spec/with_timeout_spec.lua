@@ -160,7 +160,8 @@ describe("with_timeout", function()
             end)
         ]]
         assert.equal(1, status)
-        assert.matches("raised first:\n.*:2: in function", output)
+        assert.matches("in function 'error'\n[^\n]*:2: in function .* 'neap.with_timeout'", output)
+        assert.not_matches("raised first", output)
     end)
 
     it("shows a <close> variable, and load's caller, the error itself", function()

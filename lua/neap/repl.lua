@@ -79,7 +79,7 @@ end
 -- Without the frames of the prompt itself.
 local function own_frames(trace)
     local frames = "\n%s*%[C%]: in function 'xpcall'\n%s*lua/neap/repl%.lua:.-"
-    trace = trace:gsub(frames .. "'neap%.repl%.main'\n%s*%[C%]: in %?", "")
+    trace = trace:gsub(frames .. "'neap%.repl%.main'", "")
     return (trace:gsub(frames .. "$", ""))
 end
 

@@ -69,6 +69,12 @@ static int unwinds(lua_State *L)
     return 1;
 }
 
+/* keep(err): called by a message handler; the failure of the error is kept for recall */
+static int keep(lua_State *L)
+{
+    return error_keep(L, 2);
+}
+
 /* raise(failure): raises its error; a report shows both tracebacks */
 static int raise(lua_State *L)
 {
@@ -279,7 +285,7 @@ int bind_open_inside(lua_State *L)
         {"title", title},
         {"can_wait", can_wait},
         {"failure", error_handler},
-        {"keep", error_handler_keeping},
+        {"keep", keep},
         {"recall", recall},
         {"callable", callable},
         {"is_tasklet", is_tasklet},

@@ -148,6 +148,26 @@ void failure_unwrap(lua_State *L)
 
 static const char raised_first[] = "\nraised first:\n";
 
+/* The first line of a traceback that is not of the library's own frames on its top. */
+static const char *below_library(const char *trace)
+{
+    static const char *const own[] = {"\n\t[C]: in function 'neap.", "\n\tlua/neap/"};
+    const char *line = strchr(trace, '\n');
+    while (line && (strncmp(line, own[0], strlen(own[0])) == 0 ||
+                    strncmp(line, own[1], strlen(own[1])) == 0))
+        line = strchr(line + 1, '\n');
+    return line;
+}
+
+/* Whether the library has only passed on, in `own`, what was raised further in on the same
+** stack: all that `own` tells of the script, `first` tells too. */
+static bool passed_on(const char *own, const char *first)
+{
+    const char *rest = below_library(own), *end = strstr(first, raised_first);
+    size_t n = rest ? strlen(rest) : 0, m = end ? (size_t)(end - first) : strlen(first);
+    return n > 0 && n <= m && strncmp(first + m - n, rest, n) == 0;
+}
+
 /* Where the traceback `own` is one of those that make up `text`, or NULL. */
 static const char *find_trace(const char *text, const char *own)
 {
@@ -167,8 +187,8 @@ static void join_traces(lua_State *L, int i)
     enum { longest = 16384 };
     const char *own = lua_tostring(L, i), *first = lua_tostring(L, -1);
     const char *again = find_trace(first, own);
-    if (again) {
-        lua_pushstring(L, again);
+    if (again || passed_on(own, first)) {
+        lua_pushstring(L, again ? again : first);
         lua_replace(L, i);
     } else if (strlen(first) < longest) {
         lua_pushfstring(L, "%s%s%s", own, raised_first, first);
@@ -195,7 +215,8 @@ static void append_origin(lua_State *L)
     lua_settop(L, trace);
 }
 
-int error_handler(lua_State *L)
+/* The error at 1 becomes a failure with the traceback from this level on. */
+static int make_failure(lua_State *L, int level)
 {
     if (error_is(L, 1, ERROR_TASKLET_EXIT) || failure_test(L, 1)) {
         lua_settop(L, 1);
@@ -207,13 +228,18 @@ int error_handler(lua_State *L)
     bool inner = trace_is_of(L, 1);
     if (inner)
         trace_push(L);
-    luaL_traceback(L, L, NULL, 1);
+    trace_push_stack(L, rt->current, L, NULL, level);
     if (inner)
         lua_concat(L, 2);
     append_origin(L);
     failure_push(L, 1, lua_tostring(L, -1));
     rt->unlimited--;
     return 1;
+}
+
+int error_handler(lua_State *L)
+{
+    return make_failure(L, 1);
 }
 
 /* Pops a value into the field of the failure at index i that names the one kept before it. */
@@ -225,10 +251,10 @@ static void set_before(lua_State *L, int i)
     lua_rawset(L, i);
 }
 
-int error_handler_keeping(lua_State *L)
+int error_keep(lua_State *L, int level)
 {
     struct tasklet *t = runtime_of(L)->current;
-    error_handler(L);
+    make_failure(L, level);
     if (!t || failure_test(L, 1) || !failure_test(L, -1))
         return 1;
     luaL_checkstack(L, 6, NULL);
@@ -245,6 +271,11 @@ int error_handler_keeping(lua_State *L)
     tasklet_set(L, -2, SIDE_RAISED);
     lua_settop(L, 1);
     return 1;
+}
+
+int error_handler_keeping(lua_State *L)
+{
+    return error_keep(L, 1);
 }
 
 void failure_recall_of(lua_State *L, int self, int i)

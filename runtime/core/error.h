@@ -51,6 +51,9 @@ int error_handler(lua_State *L);
 ** hand it to the script. The failure is the tasklet's SIDE_RAISED, until failure_recall. */
 int error_handler_keeping(lua_State *L);
 
+/* What a message handler written in Lua calls for that: `level` frames are left out. */
+int error_keep(lua_State *L, int level);
+
 /* Replaces the error on the top by the failure that the handler above has made of it, if no
 ** later one has taken its place. [E] */
 void failure_recall(lua_State *L);

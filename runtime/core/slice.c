@@ -4,6 +4,7 @@
 #include "core/interrupt.h"
 #include "core/sched.h"
 #include "core/timer.h"
+#include "core/trace.h"
 
 #include <linux/membarrier.h>
 #include <math.h>
@@ -149,7 +150,7 @@ static int report_runaway(lua_State *L, struct tasklet *t, double held)
     luaL_where(L, 0);
     lua_pushfstring(L, "%s%s", lua_tostring(L, -1), text);
     if (t) {
-        luaL_traceback(L, L, NULL, 0);
+        trace_push_stack(L, t, L, NULL, 0);
         failure_push(L, -2, lua_tostring(L, -1));
         error_report(L, t, "");
         lua_pop(L, 1);

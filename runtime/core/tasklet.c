@@ -8,6 +8,7 @@
 #include "core/select.h"
 #include "core/slice.h"
 #include "core/threads.h"
+#include "core/trace.h"
 #include "core/tracer.h"
 
 #include <assert.h>
@@ -594,7 +595,7 @@ void tasklet_push_traceback(lua_State *L, struct tasklet *t)
     for (int i = n; i-- > 0;) {
         if (!lua_checkstack(chain[i], 10))
             continue;
-        luaL_traceback(L, chain[i], i == n - 1 ? NULL : "in the coroutine resumed by", 0);
+        trace_push_stack(L, t, chain[i], i == n - 1 ? NULL : "in the coroutine resumed by", 0);
         luaL_addvalue(&b);
         luaL_addchar(&b, '\n');
     }

@@ -1,5 +1,7 @@
 #include "core/trace.h"
 
+#include "core/tasklet.h"
+
 #include <string.h>
 
 /* Frames kept of one coroutine, and of all. */
@@ -113,6 +115,19 @@ void trace_push(lua_State *L)
             luaL_addstring(&b, "\nin the coroutine resumed by\n");
     }
     luaL_pushresult(&b);
+}
+
+void trace_push_stack(lua_State *L, const struct tasklet *t, lua_State *T, const char *title,
+                      int level)
+{
+    static const char root[] = "\n\t[C]: in ?";
+    luaL_traceback(L, T, title, level);
+    size_t n, m = sizeof root - 1;
+    const char *text = lua_tolstring(L, -1, &n);
+    if (t && t->thread == T && n >= m && strcmp(text + n - m, root) == 0) {
+        lua_pushlstring(L, text, n - m);
+        lua_replace(L, -2);
+    }
 }
 
 void trace_free(struct runtime *rt)

@@ -22,4 +22,9 @@ void trace_push(lua_State *L);
 /* Forgets all, when the runtime closes. */
 void trace_free(struct runtime *rt);
 
+/* Pushes a traceback of T, which runs or waits for the tasklet t (NULL: none), as
+** luaL_traceback does, but without the library's frame under the body of t. [E] */
+void trace_push_stack(lua_State *L, const struct tasklet *t, lua_State *T, const char *title,
+                      int level);
+
 #endif

@@ -68,15 +68,10 @@ static void on_log(void *ud, int level, const char *message)
         fprintf(stderr, "neap: %s%s\n", level == NEAP_LOG_WARN ? "warning: " : "", message);
 }
 
-/* The length of main's traceback as `lua` prints it: without the frame below its own, and
-** nothing about a script that could not be loaded. */
-static int without_root(const char *trace)
+/* A script that could not be loaded has no traceback, as in `lua`. */
+static bool tells_nothing(const char *trace)
 {
-    static const char root[] = "\n\t[C]: in ?", nothing[] = "stack traceback:\n\t[C]: in ?";
-    size_t n = strlen(trace), m = sizeof root - 1;
-    if (n >= m && strcmp(trace + n - m, root) == 0)
-        n -= m;
-    return n == sizeof nothing - 1 && strncmp(trace, nothing, n) == 0 ? 0 : (int)n;
+    return strcmp(trace, "stack traceback:\n\t[C]: in ?") == 0;
 }
 
 static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
@@ -86,8 +81,8 @@ static void on_fail(void *ud, neap_task t, const char *message, const char *trac
     bool main = p->main.id && t.id == p->main.id;
     editor_make_room("\n", 1);
     fflush(stdout);
-    int n = main ? without_root(trace) : (int)strlen(trace);
-    fprintf(stderr, "neap: %s%s%.*s\n", message, n > 0 ? "\n" : "", n, trace);
+    bool bare = !*trace || (main && tells_nothing(trace));
+    fprintf(stderr, "neap: %s%s%s\n", message, bare ? "" : "\n", bare ? "" : trace);
     if (main) {
         p->main_failed = true;
         neap_interrupt(p->N);
