@@ -13,7 +13,7 @@ local limits = {
     idle_timeout = { 60, 0 }, body_timeout = { 30, 0 }, write_timeout = { 30, 0 },
 }
 local others = { host = true, port = true, path = true, mode = true, reuseport = true,
-    backlog = true, unix_mode = true }
+    backlog = true, unix_mode = true, tls = true, on_request = true }
 
 local function bad(name, why)
     error(("bad option '%s' (%s)"):format(name, why), 4)
@@ -37,17 +37,25 @@ local function check_limits(opts)
     return set
 end
 
+local function callable(f)
+    local meta = type(f) == "table" and getmetatable(f)
+    return type(f) == "function" or (meta and meta.__call)
+end
+
 local function listen(opts)
+    local tls = opts.tls and server.tls_options(opts.tls) or nil
     if opts.path then
-        return net.listen_unix(opts.path, { backlog = opts.backlog, mode = opts.unix_mode })
+        return net.listen_unix(opts.path,
+            { backlog = opts.backlog, mode = opts.unix_mode, tls = tls })
     end
     return net.listen(opts.host or "*", opts.port or 0,
-        { backlog = opts.backlog, reuseport = opts.reuseport })
+        { backlog = opts.backlog, reuseport = opts.reuseport, tls = tls })
 end
 
 ---Serves HTTP. Returns at once.
 ---@param opts table host ("*"), port (0: any), or path of a unix socket; mode: "tasklet", in
 ---which the handler may block, or "reactor", in which it answers at once or gives a deferred;
+---tls: the table of neap.tls, with cert and key; on_request: told of each request that is over;
 ---limits in bytes, counts and seconds, as docs/http.md lists them
 ---@param handler fun(req): ... gives the answer: body; status; status, body; status, headers, body
 ---@return table? server with wait, close, shutdown, port; nil, err, code if it cannot listen
@@ -60,15 +68,18 @@ function http.serve(opts, handler)
         error("bad option 'mode' (\"tasklet\" or \"reactor\" expected)", 2)
     end
     local set = check_limits(opts)
-    local call = type(handler) == "table" and getmetatable(handler) and getmetatable(handler).__call
-    if type(handler) ~= "function" and not call then
-        error("bad argument #2 (function expected)", 2)
+    if opts.tls ~= nil and type(opts.tls) ~= "table" then
+        error("bad option 'tls' (a table with cert and key expected)", 2)
+    end
+    if not callable(handler) then error("bad argument #2 (function expected)", 2) end
+    if opts.on_request ~= nil and not callable(opts.on_request) then
+        error("bad option 'on_request' (function expected)", 2)
     end
     local listener, err, code = listen(opts)
     if not listener then return nil, err, code end
     local info = debug.getinfo(2, "fl")
     return server.serve(listener, set, handler, mode == "reactor", info and info.func,
-        info and info.currentline or -1)
+        info and info.currentline or -1, opts.on_request)
 end
 
 -- The helpers, each in a module of its own, are loaded on use.

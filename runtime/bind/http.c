@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ACCEPT_BATCH = 64 };
+enum { ACCEPT_BATCH = 64, REST_MAX = 1024 };
 
 static const struct wait_class full_class = {.what = "room for a client", .outside = true};
 static const struct wait_class drained_class = {.what = "the end of a server", .outside = true};
@@ -40,17 +40,17 @@ static int connection_gc(lua_State *L)
 
 /* ---- accepting ---- */
 
-/* The frame of who accepts: the server, the handler, its listener, where http.serve was
+/* The frame of who accepts: the listener, the server, its handler, where http.serve was
 ** called, and a spare stream and connection. */
-enum { SERVER = 1, HANDLER, LISTENER, SITE, STREAM, CONNECTION };
+enum { LISTENER = 1, SERVER, HANDLER, SITE, STREAM, CONNECTION };
 
-static void spawn(lua_State *L, struct http_server *server, int fd, const struct address *peer,
-                  int line)
+static void spawn(lua_State *L, struct http_server *server, int fd, const struct address *peer)
 {
     struct runtime *rt = runtime_of(L);
     struct stream *s = lua_touserdata(L, STREAM);
     struct connection *c = lua_touserdata(L, CONNECTION);
     stream_init(s, rt, fd);
+    net_accept_tls(L, lua_touserdata(L, LISTENER), s);
     connection_open(c, server, s);
     c->peer = *peer;
     struct tasklet *t = tasklet_new(L);
@@ -60,7 +60,7 @@ static void spawn(lua_State *L, struct http_server *server, int fd, const struct
     lua_pushvalue(L, HANDLER);
     lua_pushvalue(L, STREAM);
     lua_pushvalue(L, CONNECTION);
-    tasklet_bind_at(L, CONNECTION + 1, 4, SITE, line);
+    tasklet_bind_at(L, CONNECTION + 1, 4, SITE, server->line);
     sched_append(rt, t);
 }
 
@@ -75,9 +75,9 @@ static void push_spare(lua_State *L)
     lua_setiuservalue(L, -2, CONNECTION_SERVER);
 }
 
-static int accepting(lua_State *L, int status, lua_KContext line);
+static int accepting(lua_State *L, int status, lua_KContext ctx);
 
-static int accept_on(lua_State *L, lua_KContext line)
+static int accept_on(lua_State *L)
 {
     struct http_server *server = lua_touserdata(L, SERVER);
     struct listener *l = lua_touserdata(L, LISTENER);
@@ -88,11 +88,11 @@ static int accept_on(lua_State *L, lua_KContext line)
         if (lua_gettop(L) < CONNECTION)
             push_spare(L);
         if (most && server->count >= most && !l->closed)
-            return wait_on(L, &server->full, HUGE_VAL, line, accepting);
+            return wait_on(L, &server->full, HUGE_VAL, 0, accepting);
         int fd = listener_accept(l, &peer);
         if (fd == -EAGAIN) {
             listener_want(l);
-            return wait_on(L, &l->acceptors, HUGE_VAL, line, accepting);
+            return wait_on(L, &l->acceptors, HUGE_VAL, 0, accepting);
         }
         if (fd == -EBADF)
             return 0;
@@ -100,25 +100,50 @@ static int accept_on(lua_State *L, lua_KContext line)
             net_push_error(L, "accept", -fd);
             return bind_raise(L);
         }
-        spawn(L, server, fd, &peer, (int)line);
+        spawn(L, server, fd, &peer);
         lua_settop(L, SITE);
     }
     sched_append(rt, rt->current);
-    return wait_switch(L, line, accepting);
+    return wait_switch(L, 0, accepting);
 }
 
-static int accepting(lua_State *L, int status, lua_KContext line)
+static int accepting(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)status;
-    return wait_result(L) == WAKE_CLOSED ? 0 : accept_on(L, line);
+    (void)status, (void)ctx;
+    return wait_result(L) == WAKE_CLOSED ? 0 : accept_on(L);
 }
 
-/* The body of the server's own tasklet: server, handler, listener, site, line. */
+/* The body of the server's own tasklet, with the frame down to the site. */
 static int accept_clients(lua_State *L)
 {
-    lua_KContext line = (lua_KContext)lua_tointeger(L, 5);
-    lua_settop(L, SITE);
-    return accept_on(L, line);
+    return accept_on(L);
+}
+
+/* Takes in those who are connected already; the frame is the same. */
+static int accept_rest(lua_State *L)
+{
+    struct http_server *server = lua_touserdata(L, SERVER);
+    struct listener *l = lua_touserdata(L, LISTENER);
+    size_t most = server->limits.max_connections;
+    struct address peer;
+    l->hot = l->hot || list_empty(&l->starved);
+    for (int n = 0; n < REST_MAX && (!most || server->count < most); n++) {
+        push_spare(L);
+        int fd = listener_accept(l, &peer);
+        if (fd < 0)
+            break;
+        spawn(L, server, fd, &peer);
+        lua_settop(L, SITE);
+    }
+    return 0;
+}
+
+static void push_frame(lua_State *L, int server)
+{
+    lua_getiuservalue(L, server, SERVER_LISTENER);
+    lua_pushvalue(L, server);
+    lua_getiuservalue(L, server, SERVER_HANDLER);
+    lua_getiuservalue(L, server, SERVER_SITE);
 }
 
 /* ---- the server ---- */
@@ -151,14 +176,14 @@ static void set_limits(lua_State *L, struct http_limits *l)
     l->write_timeout = number(L, "write_timeout");
 }
 
-/* serve(listener, limits, handler, reactor, site, line): the server, which has begun. The
-** limits are checked and complete. */
+/* serve(listener, limits, handler, reactor, site, line, on_request): the server, which has
+** begun. The limits are checked and complete. */
 static int serve(lua_State *L)
 {
     struct listener *l = object_check(L, 1, OBJECT_LISTENER);
     luaL_checktype(L, 2, LUA_TTABLE);
     bind_check_callable(L, 3);
-    lua_settop(L, 6);
+    lua_settop(L, 7);
     struct http_server *server =
         object_new(L, OBJECT_HTTP_SERVER, sizeof *server, SERVER_VALUES);
     server->rt = l->rt;
@@ -167,17 +192,21 @@ static int serve(lua_State *L)
     wait_queue_init(&server->full, &full_class);
     wait_queue_init(&server->drained, &drained_class);
     server->reactor = lua_toboolean(L, 4);
+    server->line = (int)lua_tointeger(L, 6);
+    server->logs = !lua_isnil(L, 7);
     set_limits(L, &server->limits);
     lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, SERVER_LISTENER);
-    lua_pushcfunction(L, accept_clients);
-    lua_pushvalue(L, -2);
+    lua_setiuservalue(L, 8, SERVER_LISTENER);
     lua_pushvalue(L, 3);
-    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, 8, SERVER_HANDLER);
     lua_pushvalue(L, 5);
-    lua_pushvalue(L, 6);
-    tasklet_spawn(L, 5, 1);
+    lua_setiuservalue(L, 8, SERVER_SITE);
     lua_pushvalue(L, 7);
+    lua_setiuservalue(L, 8, SERVER_HOOK);
+    lua_pushcfunction(L, accept_clients);
+    push_frame(L, 8);
+    tasklet_spawn(L, 4, 1);
+    lua_settop(L, 8);
     return 1;
 }
 
@@ -189,7 +218,18 @@ static struct listener *listener_of(lua_State *L)
     return l;
 }
 
-/* Accepts no more, and closes the connections on which no request is at hand, or all but
+/* One that waits for its next request takes what has come already, and ends. */
+static void end_waiting(struct http_server *server, struct connection *c)
+{
+    struct stream *s = c->stream;
+    if (c->request || c->begun || c->task->state != TASKLET_BLOCKED ||
+        c->task->on != &s->reader)
+        return;
+    s->hot = true;
+    wait_wake(server->rt, c->task, WAKE_SERVED);
+}
+
+/* Accepts no more, and ends the connections on which no request is at hand, or closes all but
 ** the one of the running handler. */
 static void end_connections(lua_State *L, struct http_server *server, bool all)
 {
@@ -200,7 +240,9 @@ static void end_connections(lua_State *L, struct http_server *server, bool all)
     for (node = server->connections.next; node != &server->connections; node = next) {
         struct connection *c = container_of(node, struct connection, all);
         next = node->next;
-        if ((all || (!c->request && !c->begun)) && c->task != server->rt->current)
+        if (!all)
+            end_waiting(server, c);
+        else if (c->task != server->rt->current)
             stream_close(c->stream);
     }
 }
@@ -234,7 +276,7 @@ static int cut_rest(lua_State *L, struct http_server *server)
             node = node->next;
             continue;
         }
-        n++;
+        n += c->request || c->begun;
         stream_close(c->stream);
         tasklet_cut(server->rt, c->task);
         list_remove(&c->all); /* if it had not begun, it is still there */
@@ -275,6 +317,11 @@ static int shutdown_(lua_State *L)
     struct http_server *server = check(L);
     double grace = wait_timeout(L, 2);
     wait_check(L);
+    if (!server->closed) {
+        lua_pushcfunction(L, accept_rest);
+        push_frame(L, 1);
+        lua_call(L, 4, 0);
+    }
     end_connections(L, server, false);
     lua_settop(L, 1);
     lua_pushnumber(L, runtime_now(server->rt) + grace);
@@ -290,6 +337,49 @@ static int wait_(lua_State *L)
     lua_pushnumber(L, HUGE_VAL);
     push_own(L, server);
     return go_on_draining(L, 0);
+}
+
+/* Pushes a copy of the options of TLS at index i that tells clients what is spoken here. */
+static void push_tls_options(lua_State *L, int i)
+{
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, i);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -4);
+    }
+    if (lua_getfield(L, -1, "alpn") == LUA_TNIL) {
+        lua_newtable(L);
+        lua_pushliteral(L, "http/1.1");
+        lua_rawseti(L, -2, 1);
+        lua_setfield(L, -3, "alpn");
+    }
+    lua_pop(L, 1);
+}
+
+/* tls_options(opts): what the listener's are to be */
+static int tls_options(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    push_tls_options(L, 1);
+    return 1;
+}
+
+/* server:set_tls(opts): for the clients that come from now on; the server, or nil, err, code */
+static int set_tls(lua_State *L)
+{
+    check(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_pushcfunction(L, net_set_tls);
+    lua_getiuservalue(L, 1, SERVER_LISTENER);
+    push_tls_options(L, 2);
+    lua_call(L, 2, 3);
+    if (lua_isnil(L, 3))
+        return 3;
+    lua_settop(L, 1);
+    return 1;
 }
 
 static void get_port(lua_State *L, void *server)
@@ -312,10 +402,15 @@ static void get_connections(lua_State *L, void *server)
 
 int bind_open_http(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"serve", serve}, {"open_file", http_open_file}, {NULL, NULL}};
-    static const luaL_Reg methods[] = {
-        {"wait", wait_}, {"close", close_}, {"shutdown", shutdown_}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"serve", serve},
+                                         {"tls_options", tls_options},
+                                         {"open_file", http_open_file},
+                                         {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"wait", wait_},
+                                       {"close", close_},
+                                       {"shutdown", shutdown_},
+                                       {"set_tls", set_tls},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__close", close_}, {NULL, NULL}};
     static const luaL_Reg connection_meta[] = {
         {"__close", connection_ends}, {"__gc", connection_gc}, {NULL, NULL}};

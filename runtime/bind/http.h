@@ -18,7 +18,13 @@ struct request {
 enum { REQUEST_CONNECTION = 1, REQUEST_TABLE, REQUEST_VALUES = REQUEST_TABLE };
 
 /* User values of a server and a connection. */
-enum { SERVER_LISTENER = 1, SERVER_VALUES = SERVER_LISTENER };
+enum {
+    SERVER_LISTENER = 1,
+    SERVER_HANDLER,
+    SERVER_SITE,
+    SERVER_HOOK, /* the option on_request */
+    SERVER_VALUES = SERVER_HOOK
+};
 enum { CONNECTION_STREAM = 1, CONNECTION_SERVER, CONNECTION_VALUES = CONNECTION_SERVER };
 
 /* Pushes the request whose head c has read, and takes its bytes off the input. [E] */

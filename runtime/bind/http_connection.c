@@ -76,6 +76,29 @@ static int called(lua_State *L, int status, lua_KContext ctx)
     return run(&r);
 }
 
+/* Tells the server's on_request of the request that is over, once. */
+static void log_request(struct run *r)
+{
+    lua_State *L = r->L;
+    struct connection *c = r->c;
+    struct runtime *rt = runtime_of(L);
+    int top = lua_gettop(L), status = c->upgraded ? 101 : c->status;
+    if (!c->server->logs || c->logged)
+        return;
+    c->logged = true;
+    lua_getiuservalue(L, SERVER, SERVER_HOOK);
+    c->request ? lua_pushvalue(L, REQUEST) : lua_pushnil(L);
+    status ? lua_pushinteger(L, status) : lua_pushnil(L);
+    lua_pushinteger(L, (lua_Integer)c->sent);
+    lua_pushnumber(L, c->request ? runtime_now(rt) - c->head_at : 0);
+    rt->reactor_code++;
+    int failed = lua_pcall(L, 4, 0, CATCH);
+    rt->reactor_code--;
+    if (failed)
+        error_report(L, rt->current, "on_request: ");
+    lua_settop(L, top);
+}
+
 static int run(struct run *r)
 {
     lua_State *L = r->L;
@@ -105,6 +128,8 @@ static int run(struct run *r)
             r->status = lua_pcallk(L, r->nargs, LUA_MULTRET, CATCH, 0, called);
             break;
         case OVER:
+            if (c->request)
+                log_request(r);
             return 0;
         }
     }
@@ -148,6 +173,8 @@ static enum next read_head(struct run *r)
     struct connection *c = r->c;
     if (r->why == WAKE_CLOSED)
         return OVER;
+    if (r->why == WAKE_TIMEOUT && connection_shakes(c))
+        return OVER;
     if (r->why == WAKE_TIMEOUT && c->begun) {
         connection_refuse(c, 408);
         return refuse(r);
@@ -166,7 +193,7 @@ static enum next read_head(struct run *r)
     case HEAD_REFUSED:
         return refuse(r);
     case HEAD_WAITS:
-        r->timeout = c->begun ? connection_head_time(c) : HUGE_VAL;
+        r->timeout = connection_head_time(c);
         if (!c->begun)
             connection_idle(c);
         return WAIT_INPUT;
@@ -406,6 +433,7 @@ static enum next answer(struct run *r)
 static enum next returned(struct run *r)
 {
     struct connection *c = r->c;
+    luaL_checkstack(r->L, LUA_MINSTACK, NULL); /* the handler may have returned a lot */
     if (r->status != LUA_OK)
         return failed(r);
     if (c->upgraded || c->gone)
@@ -540,6 +568,7 @@ static enum next drain_body(struct run *r)
     uint64_t before = c->body.size;
     if (r->why != WAKE_SERVED)
         return OVER;
+    log_request(r);
     while (c->keep && !c->body.done) {
         int got = connection_read_body(c, OUT_ENOUGH, UINT64_MAX - 1);
         buffer_free(&c->in, &c->server->rt->memory);
@@ -570,6 +599,7 @@ static void reset(struct stream *s)
 static enum next flush_last(struct run *r)
 {
     struct connection *c = r->c;
+    log_request(r);
     if (r->why == WAKE_SERVED && connection_flush(c) == -EAGAIN)
         return WAIT_ROOM;
     if (c->cut && c->out_framing == OUT_TO_CLOSE && !c->stream->closed)

@@ -33,7 +33,9 @@ static int handler_ended(lua_State *L)
     lua_pushnil(L);
     lua_rawset(L, 2);
     listener_handled(l);
-    stream_close(lua_touserdata(L, 3));
+    struct stream *s = lua_touserdata(L, 3);
+    if (!s->detached)
+        stream_close(s);
     return 0;
 }
 

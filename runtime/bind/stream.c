@@ -59,6 +59,14 @@ static int close_(lua_State *L)
     return 0;
 }
 
+/* s:detach(): it is not closed when the handler returns that it was made for */
+static int detach(lua_State *L)
+{
+    net_check_stream(L)->detached = true;
+    lua_settop(L, 1);
+    return 1;
+}
+
 /* s:settimeout(seconds): of each operation from now on; nil: none */
 static int settimeout(lua_State *L)
 {
@@ -195,6 +203,7 @@ void net_open_streams(lua_State *L)
         {"flush", net_stream_flush},
         {"shutdown", shutdown_},
         {"close", close_},
+        {"detach", detach},
         {"settimeout", settimeout},
         {"peername", peername},
         {"sockname", sockname},

@@ -1,6 +1,7 @@
 #include "http/connection.h"
 
 #include "core/tasklet.h"
+#include "net/tls.h"
 
 #include <errno.h>
 #include <math.h>
@@ -128,7 +129,9 @@ void connection_next(struct connection *c)
     c->waited = 0;
     c->refused = 0;
     c->drained = 0;
-    c->blank = c->begun = c->answered = c->ended = c->continued = false;
+    c->sent = 0;
+    c->status = 0;
+    c->blank = c->begun = c->logged = c->answered = c->ended = c->continued = false;
     c->keep = true;
 }
 
@@ -165,7 +168,7 @@ static void end_idle(struct runtime *rt, struct serving_timer *timer)
 void connection_idle(struct connection *c)
 {
     struct http_server *server = c->server;
-    if (server->limits.idle_timeout == HUGE_VAL)
+    if (server->limits.idle_timeout == HUGE_VAL || connection_shakes(c))
         return;
     c->idle_at = tick_now(server->rt);
     list_push_back(&server->idle, &c->idle);
@@ -214,6 +217,9 @@ enum read_head connection_read_head(struct connection *c)
             return HEAD_REFUSED;
         }
         if (r > 0) {
+            c->used = true;
+            if (c->server->logs)
+                c->head_at = runtime_now(c->server->rt);
             body_begin(&c->body, &c->head);
             c->keep = c->head.keep;
             return HEAD_DONE;
@@ -221,18 +227,33 @@ enum read_head connection_read_head(struct connection *c)
         r = connection_flush(c);
         if (r == -EAGAIN)
             return HEAD_NO_ROOM;
-        if (r < 0 || c->stream->closed || (c->server->draining && !c->begun))
+        if (r < 0 || c->stream->closed)
             return HEAD_ENDED;
         r = stream_fill(c->stream);
         if (r == -EAGAIN)
-            return HEAD_WAITS;
+            return c->server->draining && !c->begun && c->used ? HEAD_ENDED : HEAD_WAITS;
         if (r <= 0)
             return HEAD_ENDED;
     }
 }
 
+bool connection_shakes(const struct connection *c)
+{
+    return c->stream->tls && !c->stream->tls->ready;
+}
+
+enum { FIRST_REQUEST = 1 }; /* seconds for it, of a client that is late */
+
 double connection_head_time(struct connection *c)
 {
+    struct tls *tls = c->stream->tls;
+    if (connection_shakes(c)) {
+        if (tls->deadline == 0)
+            tls->deadline = runtime_now(c->server->rt) + tls->patience;
+        return fmax(tls->deadline - runtime_now(c->server->rt), 0);
+    }
+    if (!c->begun)
+        return c->server->draining ? FIRST_REQUEST : HUGE_VAL;
     double now = runtime_now(c->server->rt);
     if (c->deadline == HUGE_VAL)
         c->deadline = now + c->server->limits.head_timeout;
@@ -472,6 +493,7 @@ void connection_end_head(struct connection *c, int status, uint64_t length, bool
     PUT(c, "\r\n");
     c->in_head = false;
     c->answered = true;
+    c->status = status;
 }
 
 void connection_piece(struct connection *c, const char *s, size_t n)
@@ -487,6 +509,7 @@ void connection_piece(struct connection *c, const char *s, size_t n)
         PUT(c, "\r\n");
     }
     put(c, s, n);
+    c->sent += n;
     if (c->out_framing == OUT_CHUNKED)
         PUT(c, "\r\n");
 }

@@ -30,6 +30,8 @@ struct http_server {
     struct serving_timer idle_timer; /* ends the first of those in time */
     struct buffer spare;             /* memory for the next answer */
     struct http_limits limits;
+    int line;      /* of the call of http.serve */
+    bool logs;     /* somebody is told of each request that is over */
     bool reactor;  /* mode: the handler may not block */
     bool draining; /* answers are the last of their connections */
     bool closed;   /* nothing is accepted any more */
@@ -65,11 +67,16 @@ struct connection {
     size_t offset;             /* bytes sent of the text at hand */
     int64_t item;              /* of a list that is sent */
     double waited;             /* seconds that the body at hand was waited for */
+    double head_at;            /* moment at which the head was whole, if the server logs */
+    uint64_t sent;             /* bytes of the answer's body so far */
+    int status;                /* of the answer */
     uint64_t out_left;         /* bytes of the answer that its Content-Length has announced */
     uint8_t out_framing;       /* enum out_framing */
     int refused;               /* the status that a bad request is answered with; 0: none */
     bool blank;                /* a blank line came before the request */
     bool begun;                /* bytes of the request have come */
+    bool used;                 /* a request has come, this or an earlier one */
+    bool logged;               /* who is told of requests knows of this one */
     bool keep;                 /* another request may follow */
     bool in_head;              /* a head is being made, from `mark` on */
     bool answered;             /* the head is in `out`, or beyond */
@@ -98,7 +105,10 @@ enum read_head { HEAD_DONE, HEAD_REFUSED, HEAD_ENDED, HEAD_WAITS, HEAD_NO_ROOM }
 ** before it reads. */
 enum read_head connection_read_head(struct connection *c);
 
-/* Seconds that the client has for the rest of a head that has begun. */
+/* Whether its TLS is not ready yet. */
+bool connection_shakes(const struct connection *c);
+
+/* Seconds that the client has for the rest of a head that has begun, or for its handshake. */
 double connection_head_time(struct connection *c);
 
 /* Its tasklet waits for a next request, and is woken with WAKE_TIMEOUT when that takes too

@@ -18,6 +18,13 @@ http.json_body = require("neap.http.json").json_body
 ---@field connections integer how many are open
 local server = {}
 
+---Changes certificates and keys for the clients that come from now on.
+---@param opts table as `tls` of http.serve
+---@return http.server? self
+---@return string? err
+---@return string? code
+function server:set_tls(opts) end
+
 ---Waits until it is closed and all its handlers have ended.
 function server:wait() end
 
@@ -76,7 +83,7 @@ function request:read_some(max) end
 function request:respond(status, headers) end
 
 ---Takes the raw stream for another protocol; nothing is written on it yet. It closes when the
----handler returns.
+---handler returns, unless it has been `detach`ed.
 ---@return stream? stream
 ---@return string? err
 ---@return string? code

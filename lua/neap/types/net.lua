@@ -148,6 +148,11 @@ function stream:shutdown() end
 ---harmless.
 function stream:close() end
 
+---It is not closed when the handler returns that it was made for (`listener:serve`,
+---`req:upgrade`).
+---@return stream self
+function stream:detach() end
+
 ---Bounds each operation from now on: `nil, "timeout", "ETIMEDOUT"`.
 ---@param seconds? number nil: no bound
 ---@return stream self
