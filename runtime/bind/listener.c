@@ -12,9 +12,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Accepts in one go before the other tasklets have their turn. */
-enum { ACCEPT_BATCH = 64, BACKLOG = 1024 };
+enum { ACCEPT_BATCH = 64, BACKLOG = SOMAXCONN /* as many as the kernel lets wait */ };
 
 static struct listener *check(lua_State *L)
 {
