@@ -1,4 +1,5 @@
 local child = require "spec.support.child"
+local fill = require "spec.support.fill"
 local net = require "neap.net"
 
 -- Two connections in a row, with the ends in the middle to be relayed: the near client's, the
@@ -149,9 +150,7 @@ end
 
 describe("a relay", function()
     it("waits in turn with a writer of its target", relayed(unix, function(near, a, b, far)
-        b:settimeout(0.01)
-        repeat until not b:write(("w"):rep(65536))
-        b:settimeout()
+        fill(b)
         local writer = spawn(b.write, b, ("w"):rep(100000))
         schedule()
         local t = spawn(net.relay, a, b)

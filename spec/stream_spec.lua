@@ -1,4 +1,5 @@
 local child = require "spec.support.child"
+local fill = require "spec.support.fill"
 local host = require "neap.host"
 local net = require "neap.net"
 
@@ -12,15 +13,24 @@ local function pair()
 end
 
 -- The body of an `it` that is given both ends, which are closed after it.
-local function paired(body)
+local function paired(body, open)
     return function()
-        local client, server = pair()
+        local client, server, more = (open or pair)()
         local _ <close> = setmetatable({}, { __close = function()
             client:close()
             server:close()
         end })
-        body(client, server)
+        body(client, server, more)
     end
+end
+
+-- The same with the first of them full, and how many bytes that took. Of a unix socket the
+-- kernel holds so much and no more; of TCP it may come to hold more by itself.
+local function filled(body)
+    return paired(body, function()
+        local client, server = neap.must(net.pair())
+        return client, server, fill(client)
+    end)
 end
 
 -- The server's end of a connection to a client of peer.c, and that client.
@@ -33,17 +43,6 @@ end
 -- Lets everything that can move do so.
 local function settle()
     for _ = 1, 5 do sleep(0.002) end
-end
-
--- Writes until the stream takes no more; how many bytes it took.
-local function fill(stream)
-    local block, taken = ("."):rep(65536), 0
-    stream:settimeout(0.05)
-    repeat
-        while stream:write(block) do taken = taken + #block end
-    until not stream:flush()
-    stream:settimeout()
-    return taken
 end
 
 describe("a stream is read", function()
@@ -488,8 +487,7 @@ describe("a stream is written", function()
         assert.is_true(expected == got)
     end))
 
-    it("as its tables were, whatever becomes of them", paired(function(client, server)
-        fill(client)
+    it("as its tables were, whatever becomes of them", filled(function(client, server)
         local list, expected = {}, {}
         for i = 1, 40 do
             list[i] = { piece(i) .. i, i }
@@ -512,8 +510,7 @@ describe("a stream is written", function()
         assert.is_true(expected == got:sub(-#expected))
     end))
 
-    it("in pieces until it is killed, timed out or closed", paired(function(client)
-        fill(client)
+    it("in pieces until it is killed, timed out or closed", filled(function(client)
         local large = { "head", ("x"):rep(100000), { ("y"):rep(100000) } }
         local writer = spawn(function() client:write(large) end)
         schedule()
@@ -543,8 +540,7 @@ describe("a stream is written", function()
         for _, writer in ipairs(writers) do assert.same({ true, client }, { writer:join() }) end
     end))
 
-    it("by the next one when one before it is killed", paired(function(client, server)
-        local taken = fill(client)
+    it("by the next one when one before it is killed", filled(function(client, server, taken)
         local first = spawn(function() return client:write(("1"):rep(65536)) end)
         local second = spawn(function() return client:write("second") end)
         local third = spawn(function() return client:write("third") end)
@@ -560,8 +556,7 @@ describe("a stream is written", function()
         assert.is_nil(got:find("second", 1, true))
     end))
 
-    it("and flushed when the kernel has it all", paired(function(client, server)
-        fill(client)
+    it("and flushed when the kernel has it all", filled(function(client, server)
         local flushed = false
         local flusher = spawn(function()
             local result = client:flush()
@@ -613,9 +608,8 @@ describe("a stream ends", function()
         assert.equal("still there?", server:read("a"))
     end))
 
-    it("its direction after the writes that wait, also those that wait for their turn", paired(
+    it("its direction after the writes that wait, also those that wait for their turn", filled(
         function(client, server)
-            fill(client)
             local first = spawn(client.write, client, ("a"):rep(200000))
             local second = spawn(client.write, client, ("b"):rep(10))
             local killed = spawn(client.write, client, ("c"):rep(10))
@@ -631,8 +625,7 @@ describe("a stream ends", function()
             assert.equal(200000, select(2, all:gsub("a", "")))
         end))
 
-    it("its direction when the only write that waits is killed", paired(function(client, server)
-        fill(client)
+    it("its direction when the only write that waits is killed", filled(function(client, server)
         local writer = spawn(client.write, client, ("a"):rep(200000))
         schedule()
         client:shutdown()
@@ -640,8 +633,7 @@ describe("a stream ends", function()
         assert.is_truthy(server:read("a"))
     end))
 
-    it("its direction only when all that was written is out", paired(function(client, server)
-        local taken = fill(client)
+    it("its direction only when all that was written is out", filled(function(client, server, taken)
         client:write("")
         client:shutdown()
         assert.is_true(#server:read("a") >= taken)

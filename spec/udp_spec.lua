@@ -93,6 +93,7 @@ describe("a UDP socket", function()
             a:send(i, "127.0.0.1", b.port)
             sleep(0.003)
         end
+        for _, t in ipairs(waiting) do t:join() end
         assert.same({ "11", "32", "43" }, order)
     end))
 

@@ -240,7 +240,7 @@ static lua_Integer frames(neap *N)
 static void contained(const struct attack *a, bool strangers)
 {
     bool fills = a->says && strstr(a->says, "memory"); /* which takes its time at the cap */
-    neap *N = open_one(ALL, fills ? 10000000000 : 50000000);
+    neap *N = open_one(ALL, fills ? 60000000000 : 50000000);
     if (strangers) {
         CHECK(luaL_loadfilex(neap_lua(N), "scripts/embed/untrusted.lua", "t") == LUA_OK);
         CHECK(neap_call(N, 0, 0) == NEAP_OK);
