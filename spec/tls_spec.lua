@@ -213,8 +213,9 @@ describe("tls", function()
         it("takes PEM text as well as paths", paired(function(client, server)
             client:write("x\n")
             assert.equal("x", server:read())
-        end, function() return { cert = good.pem .. good.key_pem } end,
-        function() return { ca = ca.pem } end))
+        end, function()
+            return { cert = "a host\n" .. good.pem .. "its key\n" .. good.key_pem .. " \n" }
+        end, function() return { ca = "an authority\n" .. ca.pem } end))
 
         it("may ask for more than TLS 1.2", paired(function(client)
             assert.equal("TLSv1.3", client:tls().version)
@@ -381,12 +382,22 @@ describe("tls", function()
             local other = ca:issue()
             local missing = ca:path("missing")
             local junk = ca:file("junk.pem", "junk\n")
+            local followed = ca:file("followed.pem", good.pem .. good.key_pem .. "junk\n")
             local torn = ca:file("torn.pem", good.pem .. good.pem:sub(1, 300))
             assert.equal("tls: " .. missing .. ": No such file or directory",
                 failing { cert = missing })
             assert.match("^tls: " .. junk .. ": no start line$", failing { cert = junk })
             assert.match("^tls: " .. torn .. ": bad end line$",
                 failing { cert = torn, key = good.key })
+            for _, options in ipairs { { cert = followed }, { cert = good.cert, key = followed },
+                { cert = good.cert, key = good.key, ca = followed } } do
+                assert.equal("tls: " .. followed .. ": text after the last block",
+                    failing(options))
+            end
+            assert.equal("tls: PEM text: text after the last block",
+                failing { cert = good.pem .. good.key_pem .. "\n\n." })
+            assert.equal("tls: " .. ca.dir .. ": Is a directory", failing { cert = ca.dir })
+            assert.equal("tls: /dev/zero: File too large", failing { cert = "/dev/zero" })
             assert.equal("tls: " .. other.key .. ": key values mismatch",
                 failing { cert = good.cert, key = other.key })
             assert.match("^tls: " .. junk .. ": ", failing { cert = good.cert, key = good.key,

@@ -2,10 +2,14 @@
 #define _GNU_SOURCE
 #include "net/tls_openssl.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdio.h>
 #include <sys/stat.h>
+
+enum { FILE_MOST = 16 * 1024 * 1024 };
 
 bool tls_complain(struct problem *p, const char *code, const char *what, const char *why)
 {
@@ -31,15 +35,71 @@ static const char *title(const char *text)
     return tls_is_pem(text) ? "PEM text" : text;
 }
 
+/* Adds all of a file, unless it is too large; false with errno. */
+static bool read_all(FILE *f, BIO *b)
+{
+    char piece[4096];
+    size_t n, total = 0;
+    while ((n = fread(piece, 1, sizeof piece, f)) > 0 && total <= FILE_MOST) {
+        if (BIO_write(b, piece, (int)n) != (int)n)
+            errno = ENOMEM;
+        total += n;
+    }
+    if (total > FILE_MOST)
+        errno = EFBIG;
+    return errno == 0;
+}
+
+/* A file, in memory. NULL with errno. */
+static BIO *open_file(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return NULL;
+    BIO *b = BIO_new(BIO_s_mem());
+    errno = b ? 0 : ENOMEM;
+    if (b && !read_all(f, b)) {
+        BIO_free(b);
+        b = NULL;
+    }
+    fclose(f);
+    if (b)
+        BIO_set_mem_eof_return(b, 0);
+    return b;
+}
+
+/* Whether nothing follows the last block. Text in front of a block is common; behind the last
+** one it is a sign that something is broken. */
+static bool ends_with_block(BIO *b)
+{
+    static const char mark[] = "-----END ", next[] = "-----BEGIN ";
+    char *p;
+    size_t n = (size_t)BIO_get_mem_data(b, &p);
+    const char *end = p + n, *last = NULL;
+    for (const char *at = p;
+         n > 0 && (at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)); at++)
+        last = at;
+    if (last) /* else its reader has more to say */
+        last = memchr(last, '\n', (size_t)(end - last));
+    while (last && last < end && isspace((unsigned char)*last))
+        last++;
+    return !last || last == end || memmem(last, (size_t)(end - last), next, sizeof next - 1);
+}
+
 static BIO *open_pem(const char *text, struct problem *p)
 {
     ERR_clear_error();
-    errno = 0;
-    BIO *b = tls_is_pem(text) ? BIO_new_mem_buf(text, -1) : BIO_new_file(text, "r");
-    if (!b)
-        tls_complain(p, errno ? strerrorname_np(errno) : "EINVAL", title(text),
-                     errno ? strerror(errno) : tls_why());
-    return b;
+    errno = ENOMEM;
+    BIO *b = tls_is_pem(text) ? BIO_new_mem_buf(text, -1) : open_file(text);
+    if (!b) {
+        tls_complain(p, strerrorname_np(errno), title(text), strerror(errno));
+        return NULL;
+    }
+    if (ends_with_block(b))
+        return b;
+    tls_complain(p, "EINVAL", title(text), "text after the last block");
+    BIO_free(b);
+    return NULL;
 }
 
 /* Nobody is asked for a passphrase. */

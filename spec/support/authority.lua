@@ -57,6 +57,8 @@ end
 --   from, to    days from now; -1, 30
 --   usage       its extendedKeyUsage
 --   ca          it may issue others: a new authority
+--   basic       its basicConstraints, if they are to be others
+--   also        a list of more extensions, as openssl's configuration has them
 --   md          the digest of its signature; "sha256"
 --   newkey      the kind of its key, in openssl's words
 function authority:issue(t)
@@ -64,7 +66,9 @@ function authority:issue(t)
     self.count = self.count + 1
     local base = "cert" .. self.count
     local names = t.names == nil and "DNS:localhost,IP:127.0.0.1,IP:::1" or t.names
-    local extensions = { "basicConstraints = critical,CA:" .. (t.ca and "TRUE" or "FALSE") }
+    local extensions = { "basicConstraints = " ..
+        (t.basic or "critical,CA:" .. (t.ca and "TRUE" or "FALSE")),
+        table.unpack(t.also or {}) }
     if names then extensions[#extensions + 1] = "subjectAltName = " .. names end
     if t.usage then extensions[#extensions + 1] = "extendedKeyUsage = " .. t.usage end
     write(("%s/%s.ext"):format(self.dir, base), table.concat(extensions, "\n") .. "\n")
