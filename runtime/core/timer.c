@@ -155,7 +155,8 @@ size_t timer_count(const struct runtime *rt)
 
 bool timer_pending(const struct runtime *rt)
 {
-    return rt->real.timers.count > 0 || (rt->own.timers.count > 0 && rt->scale > 0);
+    return rt->real.timers.count > rt->serving_timers ||
+           (rt->own.timers.count > 0 && rt->scale > 0);
 }
 
 /* ---- firing ---- */

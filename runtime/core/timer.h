@@ -99,7 +99,7 @@ double timer_left(struct runtime *rt, const struct heap_node *n);
 /* Timers armed, on all clocks. */
 size_t timer_count(const struct runtime *rt);
 
-/* Whether a timer is armed that will ever be due by itself. */
+/* Whether a timer is armed that will ever be due by itself, and not only serves. */
 bool timer_pending(const struct runtime *rt);
 
 /* Fires one that has been taken out of its clock. */
