@@ -999,3 +999,17 @@ describe("a session", function()
         server:wait()
     end)
 end)
+
+describe("a connection that rests", function()
+    it("does not keep the program alive, nor hide a deadlock", function()
+        serving(function() return "ok" end, function(_, base)
+            local script = ([[io.write(require("neap.http").get("%s").body)]]):format(base)
+            assert.same({ 0, "ok", "" }, { child.shell(([[timeout 25 "$NEAP" -e %s]]):format(
+                child.quote(script))) })
+            local status, out, err = child.shell(([[timeout 25 "$NEAP" -e %s]]):format(
+                child.quote(script .. " channel():receive()")))
+            assert.same({ 1, "ok" }, { status, out })
+            assert.truthy(err:lower():find "deadlock", err)
+        end)
+    end)
+end)

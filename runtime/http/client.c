@@ -208,6 +208,8 @@ static void set_options(lua_State *L, struct transfer *t)
         curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, (long)verify);
     curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
+    if (flag(L, "shares")) /* waits for a connection of HTTP/2 that is being made */
+        curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
     lua_Number patience = fmin(fmax(number(L, "connect_timeout", 10) * 1000, 1), 1e9);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)patience);
     t->in_figures = flag(L, "in_figures");

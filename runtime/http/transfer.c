@@ -415,7 +415,7 @@ static void explain(struct transfer *t, CURLcode result)
         curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &error);
     if (result == CURLE_OPERATION_TIMEDOUT)
         fail(t, "ETIMEDOUT", "timeout");
-    else if (result == CURLE_PARTIAL_FILE)
+    else if (result == CURLE_PARTIAL_FILE && t->has_head)
         fail(t, "ECONNRESET", "incomplete: the server has closed inside the body");
     else if (result == CURLE_OK)
         fail(t, "ECONNRESET", "the server has closed inside the head");

@@ -209,6 +209,7 @@ local function begin(session, r)
         addresses = known, in_figures = known.in_figures, proxy = r.proxy or "",
         out = r.out, pieces = r.pieces ~= nil, size = r.size, nobody = r.method == "HEAD",
         idempotent = IDEMPOTENT[r.method] and not r.pieces, stream = r.stream,
+        shares = target.scheme == "https",
         encodings = r.decompress ~= false and "" or nil,
         unverified = r.verify == false, ca_file = r.ca, cert = r.cert, key = r.key,
         connect_timeout = math.max(r.connect_timeout - (now() - began), 0),
