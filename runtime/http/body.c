@@ -13,7 +13,12 @@ enum {
 enum {
     SIZE_FIRST,
     SIZE,
-    EXTENSION,
+    EXT_FIRST, /* behind the ; of an extension: name[=value], the value perhaps in quotes */
+    EXT_NAME,
+    EXT_IS,
+    EXT_VALUE,
+    EXT_QUOTED,
+    EXT_OVER,
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -61,7 +66,7 @@ static bool in_size(struct body *b, char c)
     }
     if (b->state == SIZE_FIRST)
         return false;
-    b->state = c == ';' ? EXTENSION : SIZE_LF;
+    b->state = c == ';' ? EXT_FIRST : SIZE_LF;
     return c == ';' || c == '\r';
 }
 
@@ -69,6 +74,38 @@ static bool is_text(char c)
 {
     unsigned char u = (unsigned char)c;
     return u == '\t' || (u >= ' ' && u != 127);
+}
+
+/* What follows an extension: another one, or the end of the line. */
+static bool end_extension(struct body *b, char c)
+{
+    b->state = c == ';' ? EXT_FIRST : SIZE_LF;
+    return c == ';' || c == '\r';
+}
+
+/* In extensions. Nobody reads them, but two servers that cut them differently would not agree
+** where the line ends. */
+static bool in_extension(struct body *b, char c)
+{
+    switch (b->state) {
+    case EXT_FIRST:
+        b->state = EXT_NAME;
+        return head_is(c, HEAD_TOKEN);
+    case EXT_NAME:
+        if (c == '=')
+            b->state = EXT_IS;
+        return c == '=' || head_is(c, HEAD_TOKEN) || end_extension(b, c);
+    case EXT_IS:
+        b->state = c == '"' ? EXT_QUOTED : EXT_VALUE;
+        return c == '"' || head_is(c, HEAD_TOKEN);
+    case EXT_VALUE:
+        return head_is(c, HEAD_TOKEN) || end_extension(b, c);
+    case EXT_QUOTED:
+        b->state = c == '"' ? EXT_OVER : EXT_QUOTED;
+        return is_text(c) && c != '\\'; /* an escaped quote is the end for some */
+    default:
+        return end_extension(b, c);
+    }
 }
 
 /* A byte that is not data. False: it may not stand here. */
@@ -79,9 +116,13 @@ static bool step(struct body *b, char c)
     case SIZE:
         b->line++;
         return in_size(b, c);
-    case EXTENSION:
-        b->state = c == '\r' ? SIZE_LF : EXTENSION;
-        return ++b->line <= LINE_MAX_ && (c == '\r' || is_text(c));
+    case EXT_FIRST:
+    case EXT_NAME:
+    case EXT_IS:
+    case EXT_VALUE:
+    case EXT_QUOTED:
+    case EXT_OVER:
+        return ++b->line <= LINE_MAX_ && in_extension(b, c);
     case SIZE_LF:
         return c == '\n' && end_line(b);
     case DATA_CR:
@@ -103,8 +144,8 @@ static bool step(struct body *b, char c)
         b->state = FIELD_FIRST;
         return c == '\n';
     default:
-        b->done = true;
-        return c == '\n';
+        b->done = c == '\n';
+        return b->done;
     }
 }
 

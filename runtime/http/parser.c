@@ -278,6 +278,8 @@ static int take_coding(struct head *head, struct said *said, const struct field 
     if (said->coded || head->minor == 0)
         return -400;
     said->coded = true;
+    if (f->value[f->value_length + strspn(f->value + f->value_length, " ")] != '\r')
+        return -400; /* a tab behind it is part of it for some */
     if (value_is(f, "chunked"))
         return 0;
     bool last = f->value_length > 7 &&

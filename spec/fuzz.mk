@@ -1,0 +1,20 @@
+# Fuzzers, on clang's libFuzzer, by hand:
+#   make -f Makefile -f spec/fuzz.mk fuzz-http RUNS=10000000
+# Each is spec/fuzz/NAME.c with the sources it names here; what it finds and its corpus lie in
+# build/fuzz.
+
+RUNS = 1000000
+FUZZ_CC = clang
+FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+
+FUZZ_http = runtime/http/parser.c runtime/http/body.c \
+	$(if $(LLHTTP_LIBS),,$(addprefix $(LLHTTP)/,api.c http.c llhttp.c))
+
+build/fuzz/%: spec/fuzz/%.c $(FUZZ_http)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -std=gnu11 $(FUZZ_FLAGS) -w -Iruntime $(CPPFLAGS) -o $@ $< $(FUZZ_$*) $(LLHTTP_LIBS)
+
+fuzz-%: build/fuzz/% neap
+	@mkdir -p build/fuzz/$*-corpus
+	./neap spec/fuzz/$*_seeds.lua build/fuzz/$*-corpus
+	cd build/fuzz && ./$* -runs=$(RUNS) -max_len=2048 -artifact_prefix=$*- $*-corpus
