@@ -79,6 +79,8 @@ describe("TLS", function()
                 local silent <close> = connect(server)
                 local plain <close> = connect(server)
                 plain:write(get("/"))
+                for _ = 1, 20 do sleep(0) end -- both are accepted
+                server:set_tls(options(good)) -- who comes now has time
                 local s <close> = assert(dial(server))
                 s:write(get("/"))
                 assert.equal(200, (answer(s)))
@@ -132,6 +134,7 @@ describe("on_request", function()
     end)
 
     it("is told of streams, of those that leave, and of other protocols", function()
+        local called = channel(1)
         local list = told(function(req)
             if req.path == "/up" then
                 req:upgrade():write("x")
@@ -140,6 +143,7 @@ describe("on_request", function()
                 w:write("abc")
                 w:write("de")
             else
+                called:send(true)
                 req.gone:wait()
             end
         end, function(server, seen)
@@ -150,8 +154,7 @@ describe("on_request", function()
             s:read("a")
             local gone = connect(server)
             gone:write(get("/gone"))
-            while server.connections < 1 do sleep(0) end
-            sleep(0.02)
+            called:receive()
             leave(gone)
             for _ = 1, 3 do seen:receive() end
         end)
