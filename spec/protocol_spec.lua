@@ -210,16 +210,19 @@ describe("a protocol", function()
 
     it("outlives a listener that nobody holds any more", function()
         local p = recorder()
-        local client
-        do
-            local _, listener
-            client, _, listener = serving(p)
+        local gone = setmetatable({}, { __mode = "k" })
+        local _, client = spawn(function() -- which holds nothing once it has ended
+            local client, _, listener = serving(p)
             client:write("x")
             repeat sleep(0) until p.log[2]
             listener:close()
-        end
-        collectgarbage()
-        collectgarbage()
+            gone[listener] = true
+            return client
+        end):join()
+        repeat
+            sleep(0)
+            collectgarbage()
+        until not next(gone)
         client:write("y")
         repeat sleep(0) until p.log[2] == "data xy"
         client:close()
