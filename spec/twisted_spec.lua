@@ -95,7 +95,7 @@ describe("neap.twisted", function()
         assert.equal("x", f:getErrorMessage())
         assert.matches("twisted_spec", f:getTraceback())
         assert.equal("x", record.error_of(f.raiseException, f))
-        for _, name in ipairs { "listenTCP", "connectTCP", "callFromThread", "callInThread" } do
+        for _, name in ipairs { "callFromThread", "callInThread" } do
             assert.matches(name .. " is not in neap", record.error_of(reactor[name]))
         end
         assert.matches("deferred_tasklet", record.error_of(twisted.threads.deferToThread))

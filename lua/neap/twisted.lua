@@ -4,6 +4,8 @@
 
 local neap = require "neap"
 local inside = require "neap.inside"
+local is_instance = require "neap.twisted.class".is_instance
+local tcp = require "neap.twisted.tcp"
 
 local defer, task, reactor, failure, threads = {}, {}, {}, {}, {}
 
@@ -41,6 +43,24 @@ end
 
 local failure_methods = getmetatable(inside.new_failure("")).__index
 failure_methods.raiseException = failure_methods.raise
+
+-- Errors of connections are objects of classes in Lua, which the core does not know.
+local check = failure_methods.check
+function failure_methods.check(f, ...)
+    for _, wanted in ipairs { ... } do
+        if is_instance(f.value, wanted) then return wanted end
+    end
+    return check(f, ...)
+end
+
+local trap = failure_methods.trap
+function failure_methods.trap(f, ...)
+    for _, wanted in ipairs { ... } do
+        if is_instance(f.value, wanted) then return wanted end
+    end
+    return trap(f, ...)
+end
+
 function failure_methods.getErrorMessage(f) return tostring(f.value) end
 function failure_methods.getTraceback(f)
     return ("%s\n%s"):format(tostring(f.value), f.traceback or "")
@@ -161,6 +181,9 @@ export("stop", function()
     stopped:callback()
 end)
 
+export("listenTCP", tcp.listenTCP)
+export("connectTCP", tcp.connectTCP)
+
 local function missing(group, name, instead)
     group[name] = function()
         error(("%s is not in neap: %s"):format(name, instead), 2)
@@ -169,12 +192,12 @@ end
 
 missing(reactor, "callFromThread", "there is one thread; callLater(0, f) runs f in the reactor")
 missing(reactor, "callInThread", "use deferred_tasklet for what waits")
-missing(reactor, "listenTCP", "use neap.net's listen and a tasklet for each connection")
-missing(reactor, "connectTCP", "use neap.net's connect in a tasklet")
 missing(threads, "deferToThread", "use deferred_tasklet for what waits")
 missing(threads, "blockingCallFromThread", "use block_on, or blocking_tasklet")
 
 ---A failure of an error, with the traceback of the caller.
 function failure.Failure(err) return inside.new_failure(err, debug.traceback(nil, 2)) end
 
-return { defer = defer, task = task, reactor = reactor, failure = failure, threads = threads }
+return { defer = defer, task = task, reactor = reactor, failure = failure, threads = threads,
+    error = tcp.error, protocol = require "neap.twisted.protocol",
+    basic = require "neap.twisted.basic" }

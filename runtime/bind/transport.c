@@ -389,6 +389,11 @@ static void get_buffered(lua_State *L, void *t)
     lua_pushinteger(L, (lua_Integer)buffered(t));
 }
 
+static void get_closing(lua_State *L, void *t)
+{
+    lua_pushboolean(L, ((struct transport *)t)->phase >= PHASE_LOSING);
+}
+
 static void add_forwarded(lua_State *L)
 {
     static const char *const names[] = {"peername", "sockname", "setoption"};
@@ -410,8 +415,8 @@ void net_open_transports(lua_State *L)
     };
     static const luaL_Reg meta[] = {
         {"__gc", transport_gc}, {"__tostring", to_string}, {NULL, NULL}};
-    static const struct object_property properties[] = {{"buffered", get_buffered, NULL},
-                                                        {NULL, NULL, NULL}};
+    static const struct object_property properties[] = {
+        {"buffered", get_buffered, NULL}, {"closing", get_closing, NULL}, {NULL, NULL, NULL}};
     object_class_new(L, OBJECT_TRANSPORT,
                      &(struct object_class){"transport", methods, meta, properties, false});
     add_forwarded(L);

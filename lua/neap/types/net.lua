@@ -318,6 +318,7 @@ function udp:close() end
 ---What a protocol writes with.
 ---@class transport
 ---@field buffered integer bytes that the peer has not taken yet
+---@field closing boolean whether its end has been asked for, or has come
 local transport = {}
 
 ---Writes; never waits. What the kernel does not take is kept, and `drained` is called when it is
