@@ -16,6 +16,8 @@ local programs = {
     ["embed/threads"] = "^$",
     ["embed/deny"] = "^$",
     ["embed/limits"] = "^$",
+    ["embed/stacks"] = "^%d%d+\n$",
+    ["embed/box"] = "^%d%d+\n$",
     ["embed/replay"] = "^%d%d%d+\n$",
     ["embed/no_memory"] = "^%d%d%d+\n$",
     ["embed/memory"] = "^%d%d%d+\n$",
@@ -24,10 +26,15 @@ local programs = {
 
 -- base_test needs what no library shows; the others take long, and link as the rest does.
 local not_shared = { ["base/base_test"] = true, ["embed/limits"] = true,
-    ["embed/memory"] = true, ["embed/no_memory"] = true, ["embed/replay"] = true }
+    ["embed/memory"] = true, ["embed/no_memory"] = true, ["embed/replay"] = true,
+    ["embed/stacks"] = true, ["embed/box"] = true }
+
+-- Under a sanitizer frames and heaps are larger.
+local not_asan = { ["embed/stacks"] = true, ["embed/box"] = true }
 
 local function built(variant, program)
-    return variant ~= "shared" or not not_shared[program]
+    return (variant ~= "shared" or not not_shared[program]) and
+        (variant ~= "asan" or not not_asan[program])
 end
 
 local targets = {}

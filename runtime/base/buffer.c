@@ -5,6 +5,17 @@
 
 enum { SMALLEST = 512 };
 
+/* A block for a buffer that has one of b->cap bytes. */
+static char *new_block(struct buffer *b, struct memory *m, size_t cap)
+{
+    if (m->buffer_limit && m->buffers + (cap - b->cap) > m->buffer_limit)
+        return NULL;
+    char *p = memory_resize(m, NULL, 0, cap);
+    if (p)
+        m->buffers += cap;
+    return p;
+}
+
 /* Makes room for n more bytes, `front` of them before the first. */
 static int reserve(struct buffer *b, struct memory *m, size_t n, size_t front)
 {
@@ -15,12 +26,13 @@ static int reserve(struct buffer *b, struct memory *m, size_t n, size_t front)
     } else {
         while (cap < have + n)
             cap *= 2;
-        char *p = memory_resize(m, NULL, 0, cap);
+        char *p = new_block(b, m, cap);
         if (!p)
             return -ENOMEM;
         if (have)
             memcpy(p + front, buffer_bytes(b), have);
         memory_free(m, b->data, b->cap);
+        m->buffers -= b->cap;
         b->data = p;
         b->cap = cap;
     }
@@ -61,5 +73,6 @@ void buffer_consume(struct buffer *b, struct memory *m, size_t n)
 void buffer_free(struct buffer *b, struct memory *m)
 {
     memory_free(m, b->data, b->cap);
+    m->buffers -= b->cap;
     *b = (struct buffer){0};
 }

@@ -20,7 +20,8 @@ static inline char *buffer_bytes(const struct buffer *b)
     return b->data + b->from;
 }
 
-/* 0 or -ENOMEM; then nothing was added. */
+/* 0 or -ENOMEM, also where all buffers would hold more than memory.buffer_limit; then nothing
+** was added. */
 int buffer_append(struct buffer *b, struct memory *m, const char *s, size_t n);
 
 /* The same in front of what is there. */

@@ -16,8 +16,9 @@ struct slabs;
 struct memory {
     memory_fn *fn; /* NULL: slabs and malloc */
     void *ud;
-    size_t used, peak;   /* bytes in use now, and at most so far */
-    struct slabs *slabs; /* made on use; never with a host's fn */
+    size_t used, peak;            /* bytes in use now, and at most so far */
+    size_t buffers, buffer_limit; /* of them in buffers (buffer.h), and at most; 0: any */
+    struct slabs *slabs;          /* made on use; never with a host's fn */
 };
 
 void memory_init(struct memory *m, memory_fn *fn, void *ud);

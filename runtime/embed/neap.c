@@ -206,6 +206,7 @@ static void limit(neap *N)
 {
     struct runtime *rt = &N->rt;
     rt->memory_limit = N->config.mem_limit;
+    rt->memory.buffer_limit = N->config.mem_limit / 2; /* no garbage can make room for those */
     slice_stand(rt, N->config.slice_ns > 0 ? (double)N->config.slice_ns * 1e-9 : HUGE_VAL,
                 N->config.runaway_ns > 0 ? (double)N->config.runaway_ns * 1e-9 : HUGE_VAL);
 }

@@ -353,6 +353,23 @@ static void test_children(void)
     neap_free(N);
 }
 
+/* Each waits for its own. */
+static void test_children_of_both(void)
+{
+    int status;
+    neap *N = open_one();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(5);
+    text(N, "print(os.execute 'exit 6') local p = io.popen 'echo hi; exit 7' print(p:read()) "
+            "print(p:close())");
+    CHECK(neap_run(N) == NEAP_OK);
+    CHECK(printed("nil\texit\t6\nhi\nnil\texit\t7\n"));
+    CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 5);
+    CHECK(waitpid(-1, &status, 0) == -1); /* nobody is left */
+    neap_free(N);
+}
+
 /* ---- answers, references ---- */
 
 static neap_deferred kept;
@@ -451,6 +468,7 @@ int main(void)
     test_reload();
     test_epoll();
     test_children();
+    test_children_of_both();
     test_answers();
     test_refs();
     test_figures();
