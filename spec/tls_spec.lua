@@ -258,8 +258,7 @@ describe("tls", function()
         end)
 
         it("refuses one of an authority that it does not know", function()
-            local other <close> = setmetatable(authority.new("another CA"),
-                { __index = authority, __close = authority.remove })
+            local other <close> = authority.new("another CA")
             refused(unverified, other:issue())
             refused(unverified, good, true)
         end)
@@ -429,8 +428,7 @@ describe("tls", function()
         end
 
         it("are read anew when a file has changed", function()
-            local other <close> = setmetatable(authority.new("another CA"),
-                { __index = authority, __close = authority.remove })
+            local other <close> = authority.new("another CA")
             local path = ca:file("trust.pem", ca.pem)
             assert.equal("accepted", trusting(path))
             assert.equal("accepted", trusting(path))
@@ -444,8 +442,7 @@ describe("tls", function()
 
         it("are kept for the next connection: a folder is looked at again when its list changes",
             function()
-                local other <close> = setmetatable(authority.new("another CA"),
-                    { __index = authority, __close = authority.remove })
+                local other <close> = authority.new("another CA")
                 local folder = ca:path("trusted")
                 assert.equal(0, (child.shell(([[mkdir %s && cp %s %s/a.pem &&
                     openssl rehash %s && touch -d 2001-01-01 %s]]):format(
@@ -545,8 +542,7 @@ describe("tls", function()
 
         it("asks for a client's certificate under each of its names", function()
             local a = ca:issue { names = "DNS:a.test", cn = "a" }
-            local other <close> = setmetatable(authority.new("another CA"),
-                { __index = authority, __close = authority.remove })
+            local other <close> = authority.new("another CA")
             local told = channel()
             local listener <close> = listen { cert = good.cert, key = good.key, ca = ca.cert,
                 sni = { ["a.test"] = { cert = a.cert, key = a.key } } }
@@ -838,8 +834,7 @@ describe("tls", function()
         end)
 
         it("is not resumed when the authorities that it was verified by have changed", function()
-            local other <close> = setmetatable(authority.new("another CA"),
-                { __index = authority, __close = authority.remove })
+            local other <close> = authority.new("another CA")
             local listener <close> = listen()
             listener:start(echo)
             local session, path = tls.session(), ca:file("trust.pem", ca.pem)

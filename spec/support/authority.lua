@@ -99,5 +99,6 @@ function authority:file(name, text)
 end
 
 function authority:remove() os.execute("rm -rf " .. self.dir) end
+authority.__close = authority.remove
 
 return authority

@@ -8,6 +8,7 @@
 --   done()           lets go of what the wait needs
 
 local assert = require "luassert"
+local authority = require "spec.support.authority"
 local net = require "neap.net"
 
 local waits = {}
@@ -222,11 +223,8 @@ function waits.switch()
     }
 end
 
--- Both ends of a connection; the call waits on the first.
-local function connected(call, ...)
-    local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-    local a = neap.must(net.connect("127.0.0.1", listener.port))
-    local b = neap.must(listener:accept())
+-- A wait of the call on a, whose other end is b.
+local function between(a, b, call, ...)
     return {
         real = true,
         call = function(timeout)
@@ -247,21 +245,119 @@ local function connected(call, ...)
     }
 end
 
+-- Both ends of a connection: the client's, the server's. tls: the server's options.
+local function ends(tls)
+    local listener <close> = neap.must(net.listen("127.0.0.1", 0, { tls = tls }))
+    local a = neap.must(net.connect("127.0.0.1", listener.port))
+    return a, neap.must(listener:accept())
+end
+
+local function connected(call, ...)
+    local a, b = ends()
+    return between(a, b, call, ...)
+end
+
 function waits.read()
     return connected(function(s) return s:read() end, "line")
 end
 
-function waits.write()
-    local block = ("."):rep(1 << 20)
-    local w = connected(function(s)
-        for _ = 1, 64 do
-            local ok, err, code = s:write(block)
-            if not ok then return ok, err, code end
-        end
-    end)
-    w.serve = nil
-    w.unserved = true
+local BLOCK = ("."):rep(1 << 20)
+
+local function write_much(s)
+    for _ = 1, 64 do
+        local ok, err, code = s:write(BLOCK)
+        if not ok then return ok, err, code end
+    end
+end
+
+local function unserved(w)
+    w.serve, w.unserved = nil, true
     return w
+end
+
+function waits.write()
+    return unserved(connected(write_much))
+end
+
+-- ---- TLS ----
+
+local identity -- as PEM text
+
+local function server_tls()
+    if not identity then
+        local ca <close> = authority.new()
+        identity = ca:issue()
+        identity.ca = ca.pem
+    end
+    return { cert = identity.pem, key = identity.key_pem }
+end
+
+local function client_tls()
+    server_tls()
+    return { ca = identity.ca, hostname = "localhost" }
+end
+
+-- As `connected`, with the handshake done.
+local function encrypted(call, ...)
+    local a, b = ends(server_tls())
+    local shaking = spawn(b.tls, b)
+    neap.must(a:starttls(client_tls()))
+    shaking:join()
+    return between(a, b, call, ...)
+end
+
+function waits.tls_read()
+    return encrypted(function(s) return s:read() end, "line")
+end
+
+function waits.tls_write()
+    return unserved(encrypted(write_much))
+end
+
+-- The tasklet waits in a server's handshake for its client.
+function waits.tls_accept()
+    local b, a = ends(server_tls())
+    local w = between(a, b, function(s)
+        local state, err, code = s:tls()
+        return state and state.version, err, code
+    end, "TLSv1.3", nil, nil)
+    w.serve = function() spawn(b.starttls, b, client_tls()) end
+    return w
+end
+
+-- It waits in a client's for its server.
+function waits.tls_starttls()
+    local a, b = ends()
+    local w = between(a, b, function(s) return s:starttls(client_tls()) end, a)
+    w.serve = function() spawn(b.starttls, b, server_tls()) end
+    return w
+end
+
+-- The same in connect, which closes what it has made.
+function waits.tls_connect()
+    local listener = neap.must(net.listen("127.0.0.1", 0))
+    client_tls()
+    return {
+        real = true,
+        timed = true,
+        call = function(timeout)
+            local s, err, code = net.connect("127.0.0.1", listener.port,
+                { tls = client_tls(), timeout = timeout })
+            if not s then return s, err, code end
+            s:close()
+            return "connected"
+        end,
+        result = table.pack("connected"),
+        serve = function()
+            spawn(function()
+                local s <close> = neap.must(listener:accept())
+                s:starttls(server_tls())
+            end)
+        end,
+        later = true,
+        check = nothing,
+        done = function() listener:close() end,
+    }
 end
 
 function waits.accept()
