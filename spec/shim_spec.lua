@@ -5,7 +5,19 @@ local child = require "spec.support.child"
 
 local files = { "protocol", "relay" }
 if os.getenv("SPEC_SHIM") == "all" then
-    files = { "protocol", "relay", "unix", "connect", "listener", "net", "stream" }
+    files = { "protocol", "relay", "unix", "connect", "listener", "net", "stream", "tls",
+        "tls_faults", "tls_trust" }
+end
+
+-- A script with SHIM as it says: its status, and what it prints.
+local function shimmed(mode, script)
+    return child.shell([[
+        shim=$(mktemp) && ${CC:-cc} -O2 -shared -fPIC -o $shim spec/support/shim.c -ldl &&
+        SHIM=]] .. mode .. [[ LD_PRELOAD=$shim \
+            ASAN_OPTIONS=verify_asan_link_order=0:$ASAN_OPTIONS "$NEAP" - ]] ..
+            child.quote(package.path) .. [[
+
+        rm -f $shim]], script)
 end
 
 describe("with one byte a time", function()
@@ -25,15 +37,35 @@ describe("with one byte a time", function()
     end
 
     it("the shim does what it says", function()
-        local status, out, err = child.shell([[
-            shim=$(mktemp) && ${CC:-cc} -O2 -shared -fPIC -o $shim spec/support/shim.c -ldl &&
-            SHIM=rw LD_PRELOAD=$shim ASAN_OPTIONS=verify_asan_link_order=0:$ASAN_OPTIONS \
-                "$NEAP" -e 'local a, b = require("neap.net").pair()
-                a:write("text")
-                a:flush()
-                for _ = 1, 4 do io.write(b:read_some(), " ") end'
-            rm -f $shim
-        ]])
+        local status, out, err = shimmed("rw", [[
+            local a, b = require("neap.net").pair()
+            a:write("text")
+            a:flush()
+            for _ = 1, 4 do io.write(b:read_some(), " ") end]])
         assert.same({ 0, "t e x t ", "" }, { status, out, err })
+    end)
+
+    it("bulk goes both ways at once through TLS", function()
+        assert.same({ 0, "400000 400000\n", "" }, { shimmed("rw", [[
+            package.path = ...
+            local authority, net = require "spec.support.authority", require "neap.net"
+            local ca <close> = authority.new()
+            local good = ca:issue()
+            local listener <close> = neap.must(net.listen("127.0.0.1", 0,
+                { tls = { cert = good.cert, key = good.key } }))
+            local function talk(stream)
+                local writing = spawn(function()
+                    for _ = 1, 4 do stream:write(("x"):rep(100000)) end
+                    stream:shutdown()
+                end)
+                local all = neap.must(stream:read("a"))
+                writing:join()
+                stream:close()
+                return #all
+            end
+            local serving = spawn(function() return talk(neap.must(listener:accept())) end)
+            local here = talk(neap.must(net.connect("localhost", listener.port,
+                { tls = { ca = ca.cert } })))
+            print(here .. " " .. select(2, serving:join()))]]) })
     end)
 end)
