@@ -1,6 +1,9 @@
 -- The prompt inside a running program: --console and --attach.
 
 local child = require "spec.support.child"
+local prompt = require "spec.support.prompt"
+
+local edited, PROMPT, DONE = prompt.edited, prompt.PROMPT, prompt.DONE
 
 local function same(want, ...) assert.same(want, { ... }) end
 
@@ -51,5 +54,92 @@ describe("a console", function()
         local status, _, err = child.run { "--attach", "/dev/null/none" }
         assert.equal(1, status)
         assert.is_truthy(err:find("^neap: connect /dev/null/none: Not a directory"), err)
+    end)
+
+    it("is no reason to wait for ever: a deadlock is told", function()
+        local path = os.tmpname()
+        os.remove(path)
+        local status, _, err = child.run { "--console", path, "-e", "channel():receive()" }
+        assert.equal(1, status)
+        assert.is_truthy(err:find("^neap: Deadlock: the last runnable tasklet"), err)
+        os.remove(path)
+    end)
+
+    it("in which somebody stands is one: he may end it", function()
+        local p, path = start "ch = channel() while not go do sleep(0.01) end print(ch:receive())"
+        same({ 0, "> > 1\n> > ", "" }, child.run({ "--attach", path },
+            "go = true\n(function() while ch.balance == 0 do sleep(0.01) end return 1 end)()\n"
+                .. "ch:send(8)\n"))
+        same({ 0, "ready\n8\n", "" }, p:wait())
+        os.remove(path)
+    end)
+end)
+
+describe("a console on a terminal", function()
+    -- Types into the console of a program that has `n` count; what is shown, the program.
+    local function attached(dialog, text)
+        local p, path = start(text or
+            "n = 0 while not stop do n = n + 1 sleep(0.01) end print 'on'")
+        local status, shown, bytes = edited(dialog, { "--attach", path })
+        os.remove(path)
+        return shown, status, bytes, p
+    end
+
+    local function looks(want, dialog)
+        local shown, status, _, p = attached(dialog)
+        same({ 0, want }, status, shown)
+        p:kill()
+    end
+
+    it("edits lines, completes names of the other program, reads on", function()
+        looks("> n > 0\ntrue\n> string.format('%d', 3)\n\"3\"\n> coroutine.r\nresume   running\n"
+            .. "> coroutine.resume\n> do\n>> print 'x' end\nx\n>",
+            { PROMPT, "m > 0\27[H\27[3~n\r", PROMPT, "stri\t", "ng", ".form\t", "at",
+            "('%d', 3)\r", PROMPT, "coroutine.r\t", "running", "es\t", "ume", "\3", PROMPT, "do\r",
+            ">> ", "print 'x' end\r", PROMPT, DONE })
+    end)
+
+    it("keeps the line whole while its own tasklets print", function()
+        looks("> x = spawn(function() sleep(0.2) print 'one' print 'two' end)\n"
+            .. "one\ntwo\n> half\n>", { PROMPT,
+            "x = spawn(function() sleep(0.2) print 'one' print 'two' end)\r",
+            PROMPT, "half", "two\n", "", "> half", "\3", PROMPT, DONE })
+    end)
+
+    it("Ctrl-C ends the input that runs there, and its cleanup runs", function()
+        local shown, status, _, p = attached { PROMPT,
+            "local c <close> = setmetatable({}, { __close = function() print 'closed' end })"
+                .. " print 'go' sleep(100)\r", "2004lgo", "\3", "interrupted", "", PROMPT,
+            "stop = true\r", PROMPT, DONE }
+        assert.equal(0, status)
+        assert.is_truthy(shown:find("closed\ninterrupted\n", 1, true), shown)
+        same({ 0, "ready\non\n", "" }, p:wait())
+    end)
+
+    it("is left by Ctrl-D and :quit; what runs there then is ended, the program not", function()
+        local _, status, _, p = attached { PROMPT, "stop = true\r", PROMPT, ":quit\r" }
+        same({ 0, 0, "ready\non\n", "" }, status, p:wait())
+        _, status, _, p = attached { PROMPT,
+            "print 'go' pcall(sleep, 100) stop = true\r", "2004lgo", "\3", "^C", "\3" }
+        assert.equal(0, status)
+        same({ 0, "ready\non\n", "" }, p:wait())
+    end)
+
+    it("tells when the program has ended, and gives the terminal back", function()
+        local shown, status, bytes, p = attached { PROMPT,
+            "x = spawn(function() sleep(0.2) stop = true end)\r", PROMPT, "abc" }
+        assert.equal(0, status)
+        assert.is_truthy(shown:find("> abc\nneap: the program at the other end has ended", 1, true),
+            shown)
+        assert.is_truthy(bytes:find "\27%[%?2004l[^\27]*$", bytes)
+        same({ 0, "ready\non\n", "" }, p:wait())
+    end)
+
+    it("shows :tasks live there", function()
+        local shown, status, _, p = attached { PROMPT, ":tasks live\r", "a key ends", "k", PROMPT,
+            "7\r", PROMPT, DONE }
+        assert.equal(0, status)
+        assert.is_truthy(shown:find("\n%d+ +main +waits .*\n> 7\n7\n>$"), shown)
+        p:kill()
     end)
 end)

@@ -1,9 +1,9 @@
 -- The prompt, from outside: on a pipe and on terminals of its own.
 
 local child = require "spec.support.child"
-local screen = require "spec.support.screen"
+local prompt = require "spec.support.prompt"
 
-child.make("build/static/support/pty")
+local terminal, edited, PROMPT, DONE = prompt.terminal, prompt.edited, prompt.PROMPT, prompt.DONE
 
 local function same(want, ...) assert.same(want, { ... }) end
 
@@ -25,31 +25,12 @@ local function gives(want, line)
     same({ 0, "> " .. want .. "\n> \n", "" }, status, out, err)
 end
 
--- A prompt on a terminal of its own: what is typed when that has appeared; the status and all
--- that was shown.
-local function terminal(dialog, options)
-    options = options or {}
-    local list = { "env", "-u", "NO_COLOR", "TERM=" .. (options.term or "dumb") }
-    for _, setting in ipairs(options.env or {}) do list[#list + 1] = setting end
-    list[#list + 1] = "build/static/support/pty"
-    for i, word in ipairs(dialog) do
-        list[#list + 1] = i % 2 == 1 and word:gsub("\n", "\r\n") or word
-    end
-    list[#list + 1] = "--"
-    list[#list + 1] = child.neap
-    for _, word in ipairs(options) do list[#list + 1] = word end
-    local status, out = child.start(list):wait()
-    return status, (out:gsub("\r", "")), out
-end
-
 local function shows(want, dialog, options)
     local status, out = terminal(dialog, options)
     assert.equal(0, status, out)
     assert.is_truthy(out:find(want, 1, true), out)
     return out
 end
-
-local DONE = "\4"
 
 describe("the prompt on a pipe", function()
     it("prints what an expression gives, and nothing for a statement", function()
@@ -196,22 +177,6 @@ describe("the prompt on a terminal", function()
 end)
 
 -- ---- a terminal on which lines are edited ----
-
-local PROMPT = "\27[?2004h> "
-
--- Status, what is shown at the end, the banner left out, and the bytes. options.columns: the
--- terminal is as wide as that at the end.
-local function edited(dialog, options)
-    options = options or {}
-    local state = options.state or os.tmpname()
-    if not options.state then os.remove(state) end
-    options.term = "xterm"
-    options.env = { options.colour and "A=1" or "NO_COLOR=1", "XDG_STATE_HOME=" .. state }
-    local status, _, bytes = terminal(dialog, options)
-    if not options.state then os.execute("rm -rf " .. child.quote(state)) end
-    local shown = screen.show(bytes, options.columns)
-    return status, (shown:gsub("^.-Ctrl%-D ends%.\n", ""):gsub("\n$", "")), bytes
-end
 
 local function looks(want, dialog, options)
     local status, shown = edited(dialog, options)

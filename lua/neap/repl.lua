@@ -16,6 +16,8 @@ local repl = {}
 ---@field write fun(text: string)
 ---@field write_error? fun(text: string) errors; as `write`
 ---@field env? table the global variables of what is typed; `_G`
+---@field mortal? boolean a kill of its tasklet ends it, and is no error of an input
+---@field lost? fun(): boolean nobody hears it any more
 ---@field colour? boolean
 ---@field width? fun(): integer columns of the terminal; 80
 ---@field height? fun(): integer lines of it
@@ -108,7 +110,10 @@ end
 -- Calls f(...); its results are printed with `printer`, its error as errors are.
 local function run(session, printer, f, ...)
     local results = table.pack(xpcall(f, inside.failure, ...))
-    if not results[1] then return show_error(session, results[2]) end
+    if not results[1] then
+        if session.mortal and results[2] == neap.TaskletExit then error(results[2], 0) end
+        return show_error(session, results[2])
+    end
     results = table.pack(table.unpack(results, 2, results.n))
     printer(session, results)
 end
@@ -157,6 +162,7 @@ function repl.loop(session)
             go_on = result
         elseif not neap.is(result, neap.Interrupted) then
             if session.lost and session.lost() then return end
+            if session.mortal and result == neap.TaskletExit then error(result, 0) end
             session.write(message_of(result) .. "\n")
         end
     end
@@ -167,7 +173,10 @@ local function write_error(text)
     io.stderr:write(text)
 end
 
-local function colours(terminal)
+---Whether what is shown on a terminal has colours.
+---@param terminal any false or nil: it is none
+---@return boolean
+function repl.colours(terminal)
     local no = os.getenv "NO_COLOR"
     return terminal and (no == nil or no == "") and os.getenv "TERM" ~= "dumb"
         and os.getenv "TERM" ~= nil
@@ -188,11 +197,13 @@ local exit = os.exit
 function repl.main(terminal)
     local session = {
         read = plain_reader, write = io.write, write_error = write_error, lua_prompts = true,
-        colour = colours(terminal and terminal.output),
+        colour = repl.colours(terminal and terminal.output),
         width = terminal and terminal.width,
     }
     local editor = terminal and terminal.edits
-        and require "neap.repl.editor".open(terminal, session)
+        and require "neap.repl.editor".open(terminal, function(text)
+            return require "neap.repl.complete".of(text, session.env, terminal.width())
+        end)
     if editor then
         session.read, session.key, session.escapes = editor.read, editor.key, true
         session.height = terminal.height

@@ -136,6 +136,15 @@ static int sleeps(lua_State *L)
     return 1;
 }
 
+/* onlooker(t): what it waits for in the world outside counts for nothing from now on: where
+** all others wait for each other, that is a deadlock */
+static int onlooker(lua_State *L)
+{
+    struct tasklet *t = object_check(L, 1, OBJECT_TASKLET);
+    t->onlooker = true;
+    return 0;
+}
+
 /* observe(): from now on there are ages */
 static int observe(lua_State *L)
 {
@@ -290,6 +299,7 @@ int bind_open_inside(lua_State *L)
         {"callable", callable},
         {"is_tasklet", is_tasklet},
         {"sleeps", sleeps},
+        {"onlooker", onlooker},
         {"observe", observe},
         {"age", age},
         {"count_runs", count_runs},

@@ -39,9 +39,10 @@ struct tasklet {
     bool thrown : 1; /* then: SIDE_THROWN is to be raised in it */
     bool held : 1;   /* its group is paused */
     bool outside : 1, sends_error : 1; /* counted in runtime.outside; see channel.c */
-    bool doomed : 1;  /* killed hard, with SIDE_THROWN: what it still does raises that */
-    bool late : 1;    /* what was thrown came while it ran: it is raised where it next waits */
-    uint8_t left : 2; /* enum wait_left: of the wait that it left, until it goes on */
+    bool doomed : 1;   /* killed hard, with SIDE_THROWN: what it still does raises that */
+    bool late : 1;     /* what was thrown came while it ran: it is raised where it next waits */
+    uint8_t left : 2;  /* enum wait_left: of the wait that it left, until it goes on */
+    bool onlooker : 1; /* what it waits for outside does not keep others from a deadlock */
 };
 
 /* What few tasklets need. User values: enum side_value. */

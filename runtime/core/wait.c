@@ -156,7 +156,7 @@ static int block(lua_State *L, struct wait_queue *q, bool real, double timeout,
     t->on = q;
     if (q) {
         list_push_back(&q->waiters, &t->link);
-        t->outside = q->class->outside;
+        t->outside = q->class->outside && !t->onlooker;
         rt->outside += t->outside;
         if (q->class->joined)
             q->class->joined(q);

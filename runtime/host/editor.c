@@ -23,7 +23,7 @@
 /* Keys that no terminal sends to a program: orders of ours. */
 enum { KEY_INSERT = 0x1c, KEY_HIDE = 0x1d };
 enum { HISTORY = 1000, PROMPT = 80 };
-enum outcome { MORE, LINE, END };
+enum outcome { MORE, LINE, END, COMPLETE };
 
 #define FUNCTIONS(F) \
     F(el_init)       \
@@ -53,7 +53,6 @@ static struct {
     size_t cursor;
     char last; /* printed; '\0': unknown */
     struct termios cooked, raw;
-    lua_State *L; /* in feed, with the function that completes at its index 2 */
 } editor;
 
 /* ---- characters ---- */
@@ -144,44 +143,6 @@ static unsigned char hide_line(EditLine *el, wint_t key)
     lib.el_deletestr(el, (int)n);
     editor.hides = true;
     return CC_REDISPLAY;
-}
-
-/* complete(text): with libedit on the C stack nothing may be raised: for lua_pcall. Gives what
-** to insert, and what to show. */
-static int call_complete(lua_State *L)
-{
-    const LineInfoW *line = lua_touserdata(L, 1);
-    push_text(L, line->buffer, line->cursor);
-    lua_pushvalue(L, 2);
-    lua_insert(L, -2);
-    lua_call(L, 1, 2);
-    return 2;
-}
-
-static unsigned char complete(EditLine *el, wint_t key)
-{
-    lua_State *L = editor.L;
-    unsigned char result = CC_ERROR;
-    (void)key;
-    lua_pushcfunction(L, call_complete);
-    lua_pushlightuserdata(L, (void *)lib.el_wline(el));
-    lua_pushvalue(L, 2);
-    if (lua_pcall(L, 2, 2, 0) == LUA_OK) {
-        const char *text = lua_tostring(L, -2), *shown = lua_tostring(L, -1);
-        wchar_t *inserted = text && *text ? wide_new(text, strlen(text)) : NULL;
-        if (inserted) {
-            lib.el_winsertstr(el, inserted);
-            result = CC_REFRESH;
-        } else if (shown) {
-            printf("\r\n%s\n", shown);
-            lib.el_wset(el, EL_REFRESH);
-            result = CC_NORM;
-        }
-        free(inserted);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    return result;
 }
 
 /* ---- the line on the screen ---- */
@@ -466,6 +427,12 @@ static size_t take_control(lua_State *L, char c, enum outcome *outcome)
 {
     if (c == '\4' && line_is_empty()) {
         *outcome = END;
+    } else if (c == '\t' && line_is_empty()) {
+        insert(L"    ");
+    } else if (c == '\t') {
+        const LineInfoW *line = lib.el_wline(editor.el);
+        push_text(L, line->buffer, line->cursor);
+        *outcome = COMPLETE;
     } else if (is_newline(c)) {
         give_key('\n');
         const LineInfoW *line = lib.el_wline(editor.el);
@@ -494,41 +461,65 @@ static size_t take_plain(const char *s, size_t n)
     return length;
 }
 
-/* feed(bytes, complete): how many were taken; then true and the line when it is ended, or
-** false: no more input comes. What is not taken must come again, with more behind it */
+/* feed(bytes): how many were taken; then "line" and the line that is ended, "end": no more
+** input comes, or "complete" and the line up to the cursor. What is not taken must come again,
+** with more behind it */
 static int feed(lua_State *L)
 {
-    static const char tab = '\t';
+    static const char *const names[] = {NULL, "line", "end", "complete"};
     size_t n, at = 0, used = 1;
     const char *s = luaL_checklstring(L, 1, &n);
     enum outcome outcome = MORE;
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_settop(L, 2);
+    lua_settop(L, 1);
     luaL_checkstack(L, LUA_MINSTACK, NULL);
-    editor.L = L;
     show(NULL, NULL);
     locale_t before = enter();
     for (; at < n && used > 0 && outcome == MORE; at += used) {
         if (s[at] == '\33')
             used = take_escape(L, s + at, n - at, &outcome);
-        else if (s[at] == tab && line_is_empty())
-            insert(L"    "), used = 1;
         else if (is_plain(s[at]))
             used = take_plain(s + at, n - at);
         else
             used = take_control(L, s[at], &outcome);
     }
     leave(before);
-    if (outcome != MORE)
+    if (outcome == LINE || outcome == END)
         end();
     lua_pushinteger(L, (lua_Integer)at);
-    if (outcome == MORE)
-        return 1;
-    lua_pushboolean(L, outcome == LINE);
-    if (outcome == END)
+    lua_pushstring(L, names[outcome]);
+    if (outcome != LINE && outcome != COMPLETE)
         return 2;
-    lua_pushvalue(L, 3);
+    lua_pushvalue(L, 2);
     return 3;
+}
+
+/* add(text): as if typed at the cursor */
+static int add(lua_State *L)
+{
+    size_t n;
+    const char *s = luaL_checklstring(L, 1, &n);
+    if (!editor.on)
+        return 0;
+    show(NULL, NULL);
+    locale_t before = enter();
+    insert_bytes(s, n);
+    leave(before);
+    return 0;
+}
+
+/* tell(text): shows it below the line, which is drawn anew */
+static int tell(lua_State *L)
+{
+    const char *s = luaL_checkstring(L, 1);
+    if (!editor.on)
+        return 0;
+    show(NULL, NULL);
+    locale_t before = enter();
+    printf("\r\n%s\n", s);
+    lib.el_wset(editor.el, EL_REFRESH);
+    leave(before);
+    fflush(stdout);
+    return 0;
 }
 
 /* remember(line): the arrow keys find it */
@@ -572,13 +563,11 @@ static void bind_keys(void)
         {L"\\e[B", L"ed-next-history"},
         {L"\\e[C", L"ed-next-char"},
         {L"\\e[D", L"ed-prev-char"},
-        {L"^I", L"neap-complete"},
         {L"^\\", L"neap-insert"},
         {L"^]", L"neap-hide"},
         {L"^W", L"ed-delete-prev-word"},
         {L"^U", L"vi-kill-line-prev"},
     };
-    lib.el_wset(editor.el, EL_ADDFN, L"neap-complete", L"completes a name", complete);
     lib.el_wset(editor.el, EL_ADDFN, L"neap-insert", L"inserts what was typed", insert_run);
     lib.el_wset(editor.el, EL_ADDFN, L"neap-hide", L"takes the line off the screen", hide_line);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -611,8 +600,10 @@ static bool make(void)
 bool editor_open(lua_State *L, neap *N)
 {
     static const luaL_Reg functions[] = {
-        {"begin", begin},       {"feed", feed}, {"drop", drop}, {"resize", resize},
-        {"remember", remember}, {"keys", keys}, {NULL, NULL}};
+        {"begin", begin},       {"feed", feed}, {"add", add},
+        {"tell", tell},         {"drop", drop}, {"resize", resize},
+        {"remember", remember}, {"keys", keys}, {NULL, NULL},
+    };
     const char *term = getenv("TERM");
     if (!term || strcmp(term, "dumb") == 0 || *term == '\0')
         return false;

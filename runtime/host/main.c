@@ -211,8 +211,9 @@ static bool push_init(lua_State *L)
     return true;
 }
 
-/* Pushes a function of neap.console and its argument. */
-static int push_console(lua_State *L, const char *name, const char *path)
+/* Pushes a function of neap.console and its arguments: the path, the terminal. */
+static int push_console(lua_State *L, const struct program *p, const char *name,
+                        const char *path)
 {
     lua_getglobal(L, "require");
     lua_pushliteral(L, "neap.console");
@@ -220,7 +221,10 @@ static int push_console(lua_State *L, const char *name, const char *path)
     lua_getfield(L, -1, name);
     lua_remove(L, -2);
     lua_pushstring(L, path);
-    return 1;
+    if (path != p->attach_path)
+        return 1;
+    terminal_push(L, p->N);
+    return 2;
 }
 
 /* Pushes the function for the option at argv[*i] and its arguments; how many, -1: none. The
@@ -231,7 +235,7 @@ static int push_option(lua_State *L, struct program *p, int *i)
     const char **path = path_of(p, option);
     *i += path != NULL;
     if (path == &p->console_path || path == &p->attach_path)
-        return push_console(L, option + strlen("--"), *path);
+        return push_console(L, p, option + strlen("--"), *path);
     if (option[1] == 'W')
         lua_warning(L, "@on", 0);
     if (option[1] != 'e' && option[1] != 'l')

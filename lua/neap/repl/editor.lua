@@ -2,7 +2,6 @@
 
 local neap = require "neap"
 local signal = require "neap.signal"
-local complete = require "neap.repl.complete"
 
 local editor = {}
 
@@ -51,21 +50,26 @@ local function watch_size(terminal)
     end
 end
 
--- Edits a line: true and it; false: no more.
-local function edit(terminal, candidates)
+-- Edits a line: it, or nil: no more. What is read too much is left to others.
+local function edit(terminal, complete)
     local data = ""
     while true do
         local more = neap.stdin:read_some()
-        if not more then return false end
-        local taken, line
+        if not more then return nil end
         data = data .. more
-        local used
-        used, taken, line = terminal.feed(data, candidates)
-        data = data:sub(used + 1)
-        if taken ~= nil then
-            if data ~= "" then neap.stdin:unread(data) end
-            return taken, line
-        end
+        local event
+        repeat
+            local used, text
+            used, event, text = terminal.feed(data)
+            data = data:sub(used + 1)
+            if event == "complete" then
+                local added, shown = complete(text)
+                if added then terminal.add(added) elseif shown then terminal.tell(shown) end
+            elseif event then
+                if data ~= "" then neap.stdin:unread(data) end
+                return text
+            end
+        until not event
     end
 end
 
@@ -79,22 +83,21 @@ end
 
 ---Has lines edited on a terminal.
 ---@param terminal table what the program knows of it
----@param session neap.repl.session
+---@param complete fun(text: string): string?, string? what to add to a line up to the cursor;
+---else what to show. It may wait
 ---@return { read: (fun(prompt: string): string?), key: fun(seconds: number): boolean }
-function editor.open(terminal, session)
+function editor.open(terminal, complete)
     local path = history_path()
     load_history(terminal, path)
-    local function candidates(text) return complete.of(text, session.env, terminal.width()) end
     local function read(prompt)
         io.stdout:flush()
         terminal.begin(prompt)
         local stop = watch_size(terminal)
-        local ok, taken, line = pcall(edit, terminal, candidates)
+        local ok, line = pcall(edit, terminal, complete)
         stop()
         terminal.drop()
-        if not ok then error(taken, 0) end
-        if not taken then return nil end
-        remember(terminal, path, line)
+        if not ok then error(line, 0) end
+        if line then remember(terminal, path, line) end
         return line
     end
     return { read = read, key = function(seconds) return key(terminal, seconds) end }
