@@ -139,7 +139,7 @@ describe("a console on a terminal", function()
         local shown, status, _, p = attached { PROMPT, ":tasks live\r", "a key ends", "k", PROMPT,
             "7\r", PROMPT, DONE }
         assert.equal(0, status)
-        assert.is_truthy(shown:find("\n%d+ +main +waits .*\n> 7\n7\n>$"), shown)
+        assert.is_truthy(shown:find("\n%d+ +main +%l+ .*\n> 7\n7\n>$"), shown)
         p:kill()
     end)
 end)
