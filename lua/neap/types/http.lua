@@ -4,6 +4,13 @@
 
 local http = require "neap.http"
 
+http.request = require("neap.http.client").request
+http.get = require("neap.http.client").get
+http.post = require("neap.http.client").post
+http.session = require("neap.http.client").session
+http.static = require("neap.http.static").static
+http.multipart = require("neap.http.multipart").multipart
+http.events = require("neap.http.events").events
 http.router = require("neap.http.router").router
 http.redirect = require("neap.http.redirect").redirect
 http.cookie = require("neap.http.cookie").cookie
