@@ -61,12 +61,12 @@ local function step(session)
     return frames.send(session.stream, "L", line)
 end
 
--- Ctrl-C drops the line, or ends what runs over there; the second time it leaves that alone.
+-- Ctrl-C drops the line, or ends what runs over there; the second time it leaves.
 local function interrupted(session)
     if session.prompt then return true end
     session.interrupts = session.interrupts + 1
     if session.interrupts > 1 then
-        show "it does not end; it is left to itself\n"
+        show "it has not ended; leaving\n"
         return false
     end
     return frames.send(session.stream, "I")
