@@ -3,6 +3,7 @@
 local program = require "spec.support.program"
 
 local pages = { -- and how many examples each has at the least
+    ["docs/http-client.md"] = 3,
     ["docs/networks.md"] = 6,
     ["docs/scopes.md"] = 7,
     ["docs/twisted.md"] = 1,

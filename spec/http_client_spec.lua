@@ -402,6 +402,25 @@ describe("a streamed answer", function()
         end)
     end)
 
+    it("has lines, the last with or without an end", function()
+        local text = "a\n\nb\r\n" .. ("c"):rep(60000) .. "\nend"
+        serving(function() return text end, function(session, base)
+            local function lines(format)
+                local list = {}
+                for line in assert(session:get(base, { stream = true })):lines(format) do
+                    list[#list + 1] = line
+                end
+                return list
+            end
+            assert.same({ "a", "", "b\r", ("c"):rep(60000), "end" }, lines())
+            assert.equal(text, table.concat(lines "L"))
+        end)
+        serving(function() return ("x"):rep(200000) end, function(session, base)
+            local ok, err = pcall(assert(session:get(base, { stream = true })):lines())
+            assert.same({ false, "EMSGSIZE" }, { ok, err.code })
+        end)
+    end)
+
     it("raises from lines when it breaks off", function()
         first("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na\nb", function(session, base)
             local r = assert(session:get(base, { stream = true, idle_timeout = 0.2 }))
@@ -469,6 +488,11 @@ describe("timeouts", function()
             end, { idle_timeout = 0.1 }))
             assert.equal("xx", r.body)
         end)
+    end)
+
+    it("end a body that is late", function()
+        assert.same({ nil, "timeout", "ETIMEDOUT" },
+            { http.post("http://127.0.0.1:1/", deferred(), { timeout = 0.05 }) })
     end)
 
     it("end a body that the script does not give", function()
@@ -998,6 +1022,24 @@ describe("a session", function()
         server:close()
         server:wait()
     end)
+end)
+
+it("a request out of descriptors says so", function()
+    local script = [[
+        local net, open = require "neap.net", {}
+        local http = require "neap.http"
+        http.get("http://127.0.0.1:1/") -- loads what it needs
+        local ok, held = true, {}
+        while ok do ok = io.open("/dev/null") held[#held + 1] = ok or nil end
+        for _ = 1, 2 do held[#held]:close() held[#held] = nil end -- what libcurl needs itself
+        local r, err, code = http.get("http://127.0.0.1:1/")
+        print(r, code)
+        for _, f in ipairs(held) do f:close() end
+        print(select(3, http.get("http://127.0.0.1:1/")))
+    ]]
+    local status, out, err = child.shell("ulimit -n 40; timeout 25 \"$NEAP\" -e " ..
+        child.quote(script))
+    assert.same({ 0, "nil\tEMFILE\nECONNREFUSED\n", "" }, { status, out, err })
 end)
 
 describe("a connection that rests", function()

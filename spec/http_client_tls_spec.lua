@@ -226,32 +226,55 @@ describe("HTTP/2", function()
     end))
 end)
 
--- A proxy that tells what it was asked for: plain requests it answers itself, CONNECT it serves.
-local function proxying(f)
-    local seen = {}
+-- Runs f(port, seen) beside a proxy's server, which tells in `seen` what it was asked for.
+local function proxying(handler, f)
+    local seen = { connections = 0 }
     local listener = assert(net.listen("127.0.0.1", 0))
     listener:start(function(stream)
-        seen.connections = (seen.connections or 0) + 1
-        local port
-        for request in function() return stream:read_until("\r\n\r\n") end do
-            seen[#seen + 1] = request
-            port = request:match "^CONNECT [^:]+:(%d+)"
-            if port then break end
-            stream:write((GOOD:gsub("good", "prox")))
-        end
-        if not port then return end
-        local there <close> = assert(net.connect("127.0.0.1", tonumber(port)))
-        stream:write("HTTP/1.1 200 Established\r\n\r\n")
-        net.relay(stream, there)
+        seen.connections = seen.connections + 1
+        handler(stream, seen)
     end)
     local _ <close> = closing(function() listener:shutdown(0) end)
-    f("http://127.0.0.1:" .. listener.port, seen)
+    f(listener.port, seen)
+end
+
+local function go_on(stream, port, answer)
+    local there <close> = assert(net.connect("127.0.0.1", port))
+    stream:write(answer)
+    net.relay(stream, there)
+end
+
+-- Plain requests it answers itself, CONNECT it serves, but for port 1.
+local function http_proxy(stream, seen)
+    for request in function() return stream:read_until("\r\n\r\n") end do
+        seen[#seen + 1] = request
+        local port = tonumber(request:match "^CONNECT [^:]+:(%d+)")
+        if port == 1 then
+            stream:write("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+            stream:read("a")
+        elseif port then
+            return go_on(stream, port, "HTTP/1.1 200 Established\r\n\r\n")
+        else
+            stream:write((GOOD:gsub("good", "prox")))
+        end
+    end
+end
+
+local function socks_proxy(stream, seen)
+    local methods = stream:read(2)
+    stream:read(methods:byte(2))
+    stream:write("\5\0")
+    local kind = stream:read(4):byte(4)
+    local host = kind == 3 and stream:read(stream:read(1):byte())
+        or table.concat({ stream:read(4):byte(1, 4) }, ".")
+    seen[#seen + 1] = host
+    go_on(stream, (">I2"):unpack(stream:read(2)), "\5\0\0\1\0\0\0\0\0\0")
 end
 
 describe("a proxy", function()
     it("is asked for the whole URL", function()
-        proxying(function(proxy, seen)
-            local session <close> = http.session { proxy = proxy }
+        proxying(http_proxy, function(proxy, seen)
+            local session <close> = http.session { proxy = "127.0.0.1:" .. proxy }
             assert.equal("prox", assert(session:get("http://name.invalid/path")).body)
             assert.truthy(seen[1]:find "^GET http://name.invalid/path HTTP/1.1\r\n")
             assert.equal("prox", assert(session:get("http://other.invalid/")).body)
@@ -262,15 +285,36 @@ describe("a proxy", function()
 
     it("is gone through with TLS", function()
         listening(nil, answering(function() return GOOD end), function(port)
-            proxying(function(proxy, seen)
-                local session <close> = http.session { proxy = proxy, ca = ca.cert }
+            proxying(http_proxy, function(proxy, seen)
+                local session <close> = http.session { ca = ca.cert,
+                    proxy = "http://localhost:" .. proxy }
                 local url = ("https://localhost:%d/"):format(port)
                 local r = assert(session:get(url, { headers = { Authorization = "secret" } }))
                 assert.same({ "good", "4" }, { r.body, r.headers["content-length"] })
                 assert.truthy(seen[1]:find("^CONNECT localhost:" .. port))
                 assert.is_nil(seen[1]:find "secret")
+                local refused, _, code = session:get("https://name.invalid:1/")
+                assert.same({ nil, "ECONNREFUSED" }, { refused, code })
             end)
         end)
+    end)
+
+    it("may be one of SOCKS, and look up the name or not", function()
+        local server = assert(http.serve({ host = "127.0.0.1" }, function(req) return req.host end))
+        proxying(socks_proxy, function(port, seen)
+            local function ask(kind, host)
+                local session <close> = http.session { proxy = kind .. "://127.0.0.1:" .. port }
+                local r = assert(session:get(("http://%s:%d/"):format(host, server.port)))
+                assert.equal(host .. ":" .. server.port, r.body)
+            end
+            ask("socks5h", "name.invalid")
+            ask("socks5", "127.0.0.1")
+            ask("socks5", "localhost")
+            assert.equal("name.invalid", seen[1])
+            assert.equal("127.0.0.1", seen[2])
+        end)
+        server:close()
+        server:wait()
     end)
 
     it("that cannot be reached is an error", function()
@@ -279,6 +323,8 @@ describe("a proxy", function()
         assert.same({ nil, "ECONNREFUSED" }, { r, code })
         r, _, code = session:get("http://name.invalid/", { proxy = "http://" })
         assert.same({ nil, "EINVAL" }, { r, code })
+        r, _, code = session:get("http://name.invalid/", { proxy = "gopher://127.0.0.1:1" })
+        assert.same({ nil, "EPROTONOSUPPORT" }, { r, code })
     end)
 
     it("comes from no environment variable", function()

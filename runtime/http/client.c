@@ -35,10 +35,11 @@ static int url_end(lua_State *L)
     return 0;
 }
 
-/* Sets it; a space and what is not ASCII is encoded. */
+/* Sets it, of any scheme; a space and what is not ASCII is encoded. */
 static CURLUcode set_url(CURLU *u, const char *text)
 {
-    return curl_url_set(u, CURLUPART_URL, text, CURLU_URLENCODE | CURLU_ALLOW_SPACE);
+    return curl_url_set(u, CURLUPART_URL, text,
+                        CURLU_URLENCODE | CURLU_ALLOW_SPACE | CURLU_NON_SUPPORT_SCHEME);
 }
 
 /* url(text[, base]): { url, scheme, host, port, user, password } of a URL, which may be relative

@@ -410,9 +410,10 @@ static const char *code_of(CURLcode result)
 /* Says why it has failed, where nothing of ours has. */
 static void explain(struct transfer *t, CURLcode result)
 {
-    long error = t->os_error;
+    long error = t->os_error, refused = 0;
     if (error == 0)
         curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &error);
+    curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &refused);
     if (result == CURLE_OPERATION_TIMEDOUT)
         fail(t, "ETIMEDOUT", "timeout");
     else if (result == CURLE_PARTIAL_FILE && t->has_head)
@@ -423,6 +424,8 @@ static void explain(struct transfer *t, CURLcode result)
         fail(t, "EMSGSIZE", "the server's head is too long");
     else if (result == CURLE_RECV_ERROR && strstr(t->message, "chunked-encoding"))
         fail(t, "EBADMSG", t->message);
+    else if (result == CURLE_RECV_ERROR && refused >= 300) /* by the proxy */
+        fail(t, "ECONNREFUSED", t->message);
     else if (result == CURLE_COULDNT_CONNECT && error && strerrorname_np((int)error))
         fail(t, strerrorname_np((int)error), strerrordesc_np((int)error));
     else

@@ -13,6 +13,7 @@ local client = {}
 local now = neap.realtime.now
 
 local MAX_HEAD = 65536
+local MAX_LINE = 65536
 local SKIPPED = 65536 -- bytes of a redirect's body that are read to keep the connection
 
 -- ---- options ----
@@ -161,15 +162,31 @@ local function look_up(r, list, host, port)
     return true
 end
 
+local PROXIES = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true,
+    socks5h = true }
+
+-- Adds a proxy's addresses. Whether it looks up names itself; or nil, err, code
+local function look_up_proxy(r, list)
+    local text = r.proxy:find("://", 1, true) and r.proxy or "http://" .. r.proxy
+    local proxy, err = curl.url(text)
+    if not proxy then return nil, "proxy: " .. err, "EINVAL" end
+    if not PROXIES[proxy.scheme] then
+        return nil, "proxy: " .. proxy.scheme .. " is none", "EPROTONOSUPPORT"
+    end
+    local port = text:match("^[^/]*//[^/]*:(%d+)/*$") -- as libcurl has it, where none is given
+        or (proxy.scheme == "https" and "443" or "1080")
+    local ok, why, code = look_up(r, list, proxy.host, port)
+    if not ok then return nil, why, code end
+    return proxy.scheme ~= "socks4" and proxy.scheme ~= "socks5"
+end
+
 -- The addresses of what is to be connected to.
 local function addresses(r, target)
     local list = {}
     if r.proxy and r.proxy ~= "" then
-        local proxy, err = curl.url(r.proxy)
-        if not proxy then return nil, "proxy: " .. err, "EINVAL" end
-        local ok, why, code = look_up(r, list, proxy.host, proxy.port or "1080")
-        if not ok then return nil, why, code end
-        if not proxy.scheme:find("^socks[45]$") then return list end
+        local looks, why, code = look_up_proxy(r, list)
+        if looks == nil then return nil, why, code end
+        if looks then return list end
     end
     local ok, err, code = look_up(r, list, target.host, target.port)
     if not ok then return nil, err, code end
@@ -228,7 +245,7 @@ end
 -- Turns the request to where the answer sends it. True; or nil, err, code
 local function redirect(r, response)
     local from, status = r.target, response.status
-    local to, err, code = parse(response.headers.location, from.url)
+    local to, err, code = parse(response.headers:all("location")[1], from.url)
     if not to then return nil, err, code end
     if from.scheme == "https" and to.scheme == "http" then
         return nil, "redirect from https to http refused", "EPERM"
@@ -299,26 +316,26 @@ function Response:read_some(max)
     end
 end
 
----The lines of a streamed body, without their ends ("L": with them). Raises if it breaks off.
+---The lines of a streamed body, without their ends ("L": with them). Raises if it breaks off, or
+---for a line of more than 64 KiB.
 ---@param format? "l"|"L"
 ---@return fun(): string?
 function Response:lines(format)
-    local rest, ended = "", false
+    local buffer, at, ended = "", 1, false
+    local function take(last)
+        local line = buffer:sub(at, last)
+        at = last + 1
+        return format == "L" and line or (line:gsub("\n$", ""))
+    end
     return function()
         while true do
-            local line, after = rest:match("^([^\n]*\n)()")
-            if not line and ended then
-                line, after = rest, #rest + 1
-                if line == "" then return nil end
-            end
-            if line then
-                rest = rest:sub(after)
-                return format == "L" and line or (line:gsub("\n$", ""))
-            end
-            if #rest > 65536 then error("line too long") end
+            local last = buffer:find("\n", at, true)
+            if last then return take(last) end
+            if ended then return at <= #buffer and take(#buffer) or nil end
+            if #buffer - at >= MAX_LINE then return neap.must(nil, "line too long", "EMSGSIZE") end
             local data, err, code = self:read_some()
             if err then return neap.must(nil, err, code) end
-            rest, ended = rest .. (data or ""), not data
+            buffer, at, ended = buffer:sub(at) .. (data or ""), 1, not data
         end
     end
 end
@@ -405,10 +422,13 @@ local function request(session, opts)
     if not ok then error(r, 2) end
     inside.check_wait()
     r.deadline = now() + r.timeout
-    local body = neap.block_on(r.body)
-    local err
-    ok, err = neap.pcall(take_body, r, body)
-    if not ok then error(err, 2) end
+    local body, late = r.body
+    if getmetatable(body) == "deferred" then
+        body, late = neap.realtime.with_timeout(r.timeout, neap.block_on, body)
+        if body == nil and late == "timeout" then return nil, "timeout", "ETIMEDOUT" end
+    end
+    local fine, why = neap.pcall(take_body, r, body)
+    if not fine then error(why, 2) end
     return perform(session, r)
 end
 
