@@ -10,7 +10,7 @@ passed=0 failed=0
 
 run() { # command...: its output to the terminal and to $log, its status in $status
     echo "== $*"
-    { timeout -k 5 "${LIMIT:-900}" "$@" 2>&1; echo $? >"$log.status"; } | tee "$log"
+    { timeout -k 5 "${LIMIT:-1800}" "$@" 2>&1; echo $? >"$log.status"; } | tee "$log"
     status=$(cat "$log.status")
     rm -f "$log.status"
 }

@@ -1,7 +1,10 @@
 -- neap.deferred_lock, neap.deferred_semaphore and neap.deferred_queue.
 
+local many = require "spec.support.many"
 local record = require "spec.support.record"
 local error_of = record.error_of
+
+local N = many(10000)
 
 local function failure_of(d)
     local failure
@@ -142,11 +145,11 @@ local function primitive(name, make)
             assert.equal("<1 1> <2 2> <3 3>", tostring(log))
         end)
 
-        it("10,000 in line, each done at once", function()
+        it(N .. " in line, each done at once", function()
             local it_, n = make(), 0
             it_:acquire()
             local list = {}
-            for i = 1, 10000 do
+            for i = 1, N do
                 list[i] = it_:run(function()
                     n = n + 1
                     assert(n == i)
@@ -154,16 +157,16 @@ local function primitive(name, make)
             end
             it_:release()
             block_on(neap.gather_results(list))
-            assert.equal(10000, n)
+            assert.equal(N, n)
             assert.is_true(it_:acquire().called)
         end)
 
-        it("10,000 that leave", function()
+        it(N .. " that leave", function()
             local it_ = make()
             it_:acquire()
             local list = {}
-            for i = 1, 10000 do list[i] = it_:acquire() end
-            for i = 10000, 1, -1 do list[i]:cancel() end
+            for i = 1, N do list[i] = it_:acquire() end
+            for i = N, 1, -1 do list[i]:cancel() end
             it_:release()
             assert.is_true(it_:acquire().called)
         end)

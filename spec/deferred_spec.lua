@@ -1,11 +1,14 @@
 -- Deferreds: chains of callbacks, chaining, pauses, cancels.
 
 local deferreds = require "spec.support.deferreds"
+local many = require "spec.support.many"
 local program = require "spec.support.program"
 local record = require "spec.support.record"
 local collect, drop = deferreds.collect, deferreds.drop
 local value_of, waiter = deferreds.value_of, deferreds.waiter
 local error_of, unhandled = record.error_of, record.unhandled
+
+local N = many(100000)
 
 local function call(f, ...)
     return f(...)
@@ -391,20 +394,20 @@ describe("a callback that returns a deferred", function()
         return d
     end
 
-    it("100,000 links, fired from the outer end", function()
-        local d = linked(100000, 1, 99999, 1)
-        d[100000]:callback("v")
+    it(N .. " links, fired from the outer end", function()
+        local d = linked(N, 1, N - 1, 1)
+        d[N]:callback("v")
         assert.equal("v", d[1]:wait())
     end)
 
-    it("100,000 links, fired from the inner end", function()
-        local d = linked(100000, 100000, 1, -1)
-        assert.equal(100000, d[1]:wait())
+    it(N .. " links, fired from the inner end", function()
+        local d = linked(N, N, 1, -1)
+        assert.equal(N, d[1]:wait())
     end)
 
-    it("100,000 links, a failure", function()
-        local d = linked(100000, 1, 99999, 1)
-        d[100000]:errback("x")
+    it(N .. " links, a failure", function()
+        local d = linked(N, 1, N - 1, 1)
+        d[N]:errback("x")
         assert.equal("x", d[1]:add_errback(value_of):wait())
     end)
 end)
@@ -756,24 +759,24 @@ describe("chain_deferred", function()
         return d
     end
 
-    it("100,000 deep, fired from the outer end", function()
-        local d = chain(100000)
+    it(N .. " deep, fired from the outer end", function()
+        local d = chain(N)
         d[1]:callback("v")
-        assert.equal("v", d[100000]:wait())
-        assert.is_nil(d[99999].result)
-        d = chain(100000)
+        assert.equal("v", d[N]:wait())
+        assert.is_nil(d[N - 1].result)
+        d = chain(N)
         d[1]:errback("x")
-        assert.equal("x", d[100000]:add_errback(value_of):wait())
+        assert.equal("x", d[N]:add_errback(value_of):wait())
     end)
 
-    it("100,000 deep, chained from the inner end, after the firing", function()
+    it(N .. " deep, chained from the inner end, after the firing", function()
         local d = {}
-        for i = 1, 100000 do d[i] = deferred() end
-        for i = 99999, 1, -1 do d[i]:chain_deferred(d[i + 1]) end
+        for i = 1, N do d[i] = deferred() end
+        for i = N - 1, 1, -1 do d[i]:chain_deferred(d[i + 1]) end
         d[1]:callback("v")
-        assert.equal("v", d[100000]:wait())
+        assert.equal("v", d[N]:wait())
         d = neap.succeed("v")
-        for _ = 1, 100000 do
+        for _ = 1, N do
             local other = deferred()
             d:chain_deferred(other)
             d = other
