@@ -4,6 +4,7 @@
 
 #include "bind/net.h"
 #include "http/connection.h"
+#include "http/file.h"
 
 /* A request as its handler sees it: the head's bytes lie behind the struct and are looked
 ** at only when the handler asks. */
@@ -54,6 +55,9 @@ int http_upgrade(lua_State *L);
 
 /* open_file(root, path): a file or folder of lua/neap/http/static.lua. */
 int http_open_file(lua_State *L);
+
+/* What is to be read of the file at index i; NULL: it is none. */
+struct file_part *http_file_part(lua_State *L, int i);
 
 void http_open_files(lua_State *L);
 void http_open_requests(lua_State *L);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <unistd.h>
 
 /* The frame. In front of the results of a call lies the request, then the body that is being
 ** sent. */
@@ -39,12 +40,23 @@ typedef enum next step(struct run *r);
 
 /* ---- the steps' numbers: the context of the continuations ---- */
 
-enum { READ_HEAD, READ_WHOLE, RETURNED, SEND, PIECE_RETURNED, DRAIN, FLUSH_LAST, STEPS };
+enum {
+    READ_HEAD,
+    READ_WHOLE,
+    RETURNED,
+    SEND,
+    SEND_FILE,
+    PIECE_RETURNED,
+    DRAIN,
+    FLUSH_LAST,
+    STEPS
+};
 
-static step read_head, read_whole, returned, send_body, piece_returned, drain_body, flush_last;
+static step read_head, read_whole, returned, send_body, send_file, piece_returned, drain_body,
+    flush_last;
 
-static step *const steps[STEPS] = {read_head,      read_whole, returned,  send_body,
-                                   piece_returned, drain_body, flush_last};
+static step *const steps[STEPS] = {read_head, read_whole,     returned,   send_body,
+                                   send_file, piece_returned, drain_body, flush_last};
 
 static enum next go(struct run *r, int state)
 {
@@ -299,6 +311,9 @@ static int64_t body_length(lua_State *L, int i)
 {
     if (lua_isstring(L, i))
         return (int64_t)(lua_tostring(L, i), lua_rawlen(L, i));
+    const struct file_part *file = http_file_part(L, i);
+    if (file)
+        return (int64_t)file->left;
     if (!lua_istable(L, i))
         return -1;
     int64_t total = 0;
@@ -401,7 +416,7 @@ static enum next begin_body(struct run *r, int i, int64_t length)
     c->offset = 0;
     lua_copy(r->L, i, RESULT);
     lua_settop(r->L, RESULT);
-    return go(r, SEND);
+    return go(r, http_file_part(r->L, RESULT) ? SEND_FILE : SEND);
 }
 
 static enum next answer(struct run *r)
@@ -528,6 +543,32 @@ static enum next send_body(struct run *r)
             return go(r, DRAIN);
         }
     }
+}
+
+/* Nobody needs the file any more. */
+static void close_file(struct file_part *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
+}
+
+static enum next send_file(struct run *r)
+{
+    struct connection *c = r->c;
+    struct file_part *f = http_file_part(r->L, RESULT);
+    bool dumb = c->head.is_head || c->out_framing == OUT_NONE;
+    int sent = r->why != WAKE_SERVED ? -EPIPE : dumb ? 0 : connection_send_file(c, f);
+    if (sent == -EAGAIN)
+        return WAIT_ROOM;
+    if (sent > 0)
+        return GIVE_WAY;
+    close_file(f);
+    if (sent == 0) {
+        connection_end_body(c);
+        return go(r, DRAIN);
+    }
+    return sent == -ENODATA ? cut(r) : OVER;
 }
 
 static enum next piece_returned(struct run *r)

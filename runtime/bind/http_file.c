@@ -1,5 +1,6 @@
 /* Files as http.static serves them: opened beneath a root, which no name and no symbolic link
-** leads out of, and read piece by piece as the body of an answer. */
+** leads out of. As the body of an answer one is sent by runtime/http/file.c; as a function it
+** gives piece after piece. */
 #define _GNU_SOURCE
 #include "bind/http.h"
 
@@ -20,10 +21,9 @@ enum { FILE_PIECE = 65536 };
 
 struct file {
     struct object object;
-    int fd;       /* -1: closed */
-    DIR *entries; /* has fd, once the entries are read */
+    struct file_part part; /* that is to be read next */
+    DIR *entries;          /* has the descriptor, once the entries are read */
     struct stat stat;
-    uint64_t at, left; /* what of it is still to be read */
 };
 
 static struct file *check(lua_State *L)
@@ -31,15 +31,21 @@ static struct file *check(lua_State *L)
     return object_check(L, 1, OBJECT_HTTP_FILE);
 }
 
+struct file_part *http_file_part(lua_State *L, int i)
+{
+    struct file *f = object_test(L, i, OBJECT_HTTP_FILE);
+    return f ? &f->part : NULL;
+}
+
 static int file_close(lua_State *L)
 {
     struct file *f = check(L);
     if (f->entries)
         closedir(f->entries);
-    else if (f->fd >= 0)
-        close(f->fd);
+    else if (f->part.fd >= 0)
+        close(f->part.fd);
     f->entries = NULL;
-    f->fd = -1;
+    f->part.fd = -1;
     return 0;
 }
 
@@ -66,17 +72,18 @@ int http_open_file(lua_State *L)
     size_t n;
     const char *root = luaL_checkstring(L, 1), *path = luaL_checklstring(L, 2, &n);
     struct file *f = object_new(L, OBJECT_HTTP_FILE, sizeof *f, 0);
-    f->fd = strlen(path) < n ? -ENOENT : open_beneath(root, path);
-    if (f->fd == -EMFILE || f->fd == -ENFILE) { /* files that were given up hold some */
+    f->part.fd = strlen(path) < n ? -ENOENT : open_beneath(root, path);
+    if (f->part.fd == -EMFILE ||
+        f->part.fd == -ENFILE) { /* files that were given up hold some */
         lua_gc(L, LUA_GCCOLLECT, 0);
-        f->fd = open_beneath(root, path);
+        f->part.fd = open_beneath(root, path);
     }
-    int error = f->fd < 0 ? -f->fd : fstat(f->fd, &f->stat) < 0 ? errno : 0;
+    int error = f->part.fd < 0 ? -f->part.fd : fstat(f->part.fd, &f->stat) < 0 ? errno : 0;
     if (!error && !S_ISREG(f->stat.st_mode) && !S_ISDIR(f->stat.st_mode))
         error = EACCES;
     if (error)
         return net_push_error(L, path, error);
-    f->left = S_ISREG(f->stat.st_mode) ? (uint64_t)f->stat.st_size : 0;
+    f->part.left = S_ISREG(f->stat.st_mode) ? (uint64_t)f->stat.st_size : 0;
     return 1;
 }
 
@@ -87,8 +94,8 @@ static int file_range(lua_State *L)
     lua_Integer at = luaL_checkinteger(L, 2), length = luaL_checkinteger(L, 3);
     luaL_argcheck(L, at >= 0, 2, "out of range");
     luaL_argcheck(L, length >= 0, 3, "out of range");
-    f->at = (uint64_t)at;
-    f->left = (uint64_t)length;
+    f->part.at = (uint64_t)at;
+    f->part.left = (uint64_t)length;
     lua_settop(L, 1);
     return 1;
 }
@@ -98,21 +105,21 @@ static int file_range(lua_State *L)
 static int file_piece(lua_State *L)
 {
     struct file *f = check(L);
-    size_t n = f->left < FILE_PIECE ? (size_t)f->left : FILE_PIECE;
+    size_t n = f->part.left < FILE_PIECE ? (size_t)f->part.left : FILE_PIECE;
     luaL_Buffer b;
     if (n == 0)
         return 0;
     char *p = luaL_buffinitsize(L, &b, n);
     ssize_t got;
     do
-        got = pread(f->fd, p, n, (off_t)f->at);
+        got = pread(f->part.fd, p, n, (off_t)f->part.at);
     while (got < 0 && errno == EINTR);
     int error = got < 0 ? errno : ENODATA;
     luaL_pushresultsize(&b, got > 0 ? (size_t)got : 0);
     if (got <= 0)
         return net_push_error(L, "read", error);
-    f->at += (uint64_t)got;
-    f->left -= (uint64_t)got;
+    f->part.at += (uint64_t)got;
+    f->part.left -= (uint64_t)got;
     return 1;
 }
 
@@ -122,13 +129,13 @@ static int file_entry(lua_State *L)
 {
     struct file *f = check(L);
     struct stat s;
-    if (!f->entries && f->fd >= 0)
-        f->entries = fdopendir(f->fd);
+    if (!f->entries && f->part.fd >= 0)
+        f->entries = fdopendir(f->part.fd);
     struct dirent *e = f->entries ? readdir(f->entries) : NULL;
     if (!e)
         return 0;
     lua_pushstring(L, e->d_name);
-    if (fstatat(f->fd, e->d_name, &s, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(f->part.fd, e->d_name, &s, AT_SYMLINK_NOFOLLOW) < 0)
         return 1;
     S_ISREG(s.st_mode) ? lua_pushinteger(L, (lua_Integer)s.st_size) : lua_pushnil(L);
     lua_pushinteger(L, (lua_Integer)s.st_mtime);

@@ -56,7 +56,7 @@ static inline void put(struct connection *c, const char *s, size_t n)
 static const struct wait_class leaving_class = {.what = "a client to leave", .outside = true};
 
 /* The client has left: who waits for the answer's deferred, or for just this, goes on. */
-static void leave(struct connection *c)
+void connection_leave(struct connection *c)
 {
     struct runtime *rt = c->server->rt;
     if (c->gone)
@@ -80,7 +80,7 @@ static void on_unread(struct stream *s)
     }
     int got = stream_fill(s);
     if ((got < 0 && got != -EAGAIN) || (got == 0 && c->peer.sa.ss_family == AF_UNIX))
-        leave(c);
+        connection_leave(c);
 }
 
 void connection_open(struct connection *c, struct http_server *server, struct stream *s)
@@ -549,7 +549,7 @@ int connection_flush(struct connection *c)
         return -ENOMEM;
     ssize_t sent = stream_send(s, buffer_bytes(&c->out), n);
     if (sent < 0) {
-        leave(c);
+        connection_leave(c);
         return (int)sent;
     }
     if ((size_t)sent == n) {

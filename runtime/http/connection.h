@@ -93,6 +93,9 @@ struct connection {
 /* The stream is open, the client has just come. */
 void connection_open(struct connection *c, struct http_server *server, struct stream *s);
 
+/* The client has left: who waits for that hears it. */
+void connection_leave(struct connection *c);
+
 /* It leaves its server, the stream is closed; twice is harmless. */
 void connection_close(struct connection *c);
 

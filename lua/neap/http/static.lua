@@ -144,13 +144,10 @@ end
 
 -- ---- answers ----
 
--- A body of these bytes of the file, which it closes; small ones at once.
-local function body(file, first, size, fields)
+-- A body of these bytes of the file; small ones are read at once, large ones the server sends.
+local function body(file, first, size)
     file:range(first, size)
-    if size > WHOLE then
-        fields["Content-Length"] = size
-        return file
-    end
+    if size > WHOLE then return file end
     local pieces = {}
     for piece in file do pieces[#pieces + 1] = piece end
     file:close()
@@ -165,7 +162,7 @@ local function send_ranges(file, list, fields)
     end
     if #list > 1 then return 206, fields, parts(file, list, fields) end
     fields["Content-Range"] = content_range(list[1], file.size)
-    return 206, fields, body(file, list[1][1], list[1][2] - list[1][1] + 1, fields)
+    return 206, fields, body(file, list[1][1], list[1][2] - list[1][1] + 1)
 end
 
 local function send_file(self, req, file, name)
@@ -188,7 +185,7 @@ local function send_file(self, req, file, name)
     local range, if_range = headers.range, headers["if-range"]
     local list = range and (not if_range or same_file(if_range, tag, time)) and ranges(range, size)
     if list then return send_ranges(file, list, fields) end
-    return 200, fields, body(file, 0, size, fields)
+    return 200, fields, body(file, 0, size)
 end
 
 local function send_folder(self, req, folder, path)
