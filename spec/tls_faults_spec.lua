@@ -108,6 +108,50 @@ describe("tls withstands", function()
         end
     end)
 
+    it("a client that dribbles: its deadline does not move", function()
+        local listener <close> = listen { handshake_timeout = 0.1 }
+        local told = channel(1)
+        listener:start(function(stream) told:send(select(2, stream:tls())) end)
+        local client <close> = neap.must(net.connect("127.0.0.1", listener.port))
+        client:write("\x16\3\1\x40\0\1\0\x3f\xfc") -- a record of 16 KiB, a hello that fills it
+        local err
+        repeat
+            client:write("\0")
+            local reason, late = told:receive(0.001)
+            err = reason or late
+        until err ~= "timeout"
+        assert.equal("tls: handshake timed out", err)
+    end)
+
+    it("hundreds of handshakes that stall, and serves others", function()
+        local listener <close> = listen()
+        listener:start(echo)
+        local silent = {}
+        for i = 1, 300 do
+            silent[i] = neap.must(net.connect("127.0.0.1", listener.port))
+            if i % 2 == 0 then silent[i]:write("\x16\3\1\2") end
+        end
+        for _ = 1, 3 do
+            local client <close> = neap.must(dial(listener.port))
+            client:write("x\n")
+            assert.equal("x", client:read())
+        end
+        for _, stream in ipairs(silent) do stream:close() end
+    end)
+
+    it("what comes after the end", function()
+        local listener <close> = listen()
+        local told = channel(1)
+        listener:start(function(stream)
+            local line, rest = stream:read(), table.pack(stream:read())
+            stream:write("answer\n")
+            told:send(line, rest)
+        end)
+        local peer = child.start { "build/static/support/tls_peer", "ended", listener.port, "1" }
+        assert.same({ "hello", { n = 1 } }, { told:receive() })
+        assert.same({ 0, "answer\n", "" }, { peer:wait() })
+    end)
+
     it("a byte that is changed anywhere: never wrong text", function()
         local listener <close> = listen()
         listener:start(echo)

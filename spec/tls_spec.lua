@@ -319,18 +319,20 @@ describe("tls", function()
             assert.equal("accepted", (dialled(wrong, { verify = false }, "127.0.0.1")))
         end)
 
-        it("refuses a server that speaks only TLS 1.1", function()
+        it("refuses a server that speaks only TLS 1.1, 1.0 or SSL 3", function()
             local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-            local dialling = spawn(function() return dial(listener.port) end)
-            local server <close> = neap.must(listener:accept())
-            -- a ServerHello of version 1.1, with AES128-SHA
-            server:read(5)
-            server:write("\x16\x03\x02\x00\x2a\x02\x00\x00\x26\x03\x02", ("r"):rep(32),
-                "\x00\x00\x2f\x00")
-            local _, stream, err, code = dialling:join()
-            assert.is_nil(stream)
-            assert.equal("tls: unsupported protocol", err)
-            assert.equal("EPROTO", code)
+            for _, version in ipairs { "\3\2", "\3\1", "\3\0" } do
+                local dialling = spawn(function() return dial(listener.port) end)
+                local server <close> = neap.must(listener:accept())
+                -- a ServerHello of that version, with AES128-SHA
+                server:read(5)
+                server:write("\x16", version, "\x00\x2a\x02\x00\x00\x26", version,
+                    ("r"):rep(32), "\x00\x00\x2f\x00")
+                local _, stream, err, code = dialling:join()
+                assert.is_nil(stream)
+                assert.equal("tls: unsupported protocol", err)
+                assert.equal("EPROTO", code)
+            end
         end)
 
         it("is told what else a server is", function()
@@ -934,6 +936,39 @@ describe("tls", function()
             end
         end)
 
+        it("agrees with s_client on a protocol, its certificate and a session", function()
+            local listener <close> = listen { cert = good.cert, key = good.key, ca = ca.cert,
+                alpn = { "b", "a" } }
+            listener:start(function(stream)
+                local state = stream:tls()
+                stream:write(stream:read(), " ", state.alpn, " ", state.peer.subject, " ",
+                    tostring(state.resumed), "\n")
+            end)
+            local own = ("-ign_eof -alpn a,b -cert %s -key %s "):format(good.cert, good.key)
+            local file = ca:path("session.pem")
+            local first = s_client(listener.port, "x\n", own .. "-sess_out " .. file)
+            assert.match("x b CN=neap test false\n", first)
+            local second = s_client(listener.port, "y\n", own .. "-sess_in " .. file)
+            assert.match("y b CN=neap test true\n", second)
+            assert.match("\nReused, TLSv1.3", second)
+        end)
+
+        it("agrees with s_server on a protocol, its own certificate and a session", function()
+            local port, done = s_server(good, "-rev", "-alpn", "b,a", "-Verify", "1",
+                "-verify_return_error", "-CAfile", ca.cert, "-naccept", "2")
+            local session, resumed = tls.session(), {}
+            for i = 1, 2 do
+                local client <close> = neap.must(dial(port, { ca = ca.cert, cert = good.cert,
+                    key = good.key, alpn = { "a", "b" }, session = session }))
+                client:write("hello\n")
+                assert.equal("olleh", client:read())
+                assert.equal("b", client:tls().alpn)
+                resumed[i] = client:tls().resumed
+            end
+            assert.same({ false, true }, resumed)
+            done()
+        end)
+
         it("does not negotiate again", function()
             local listener <close> = listen()
             local told = channel()
@@ -946,16 +981,23 @@ describe("tls", function()
             assert.is_true(told:receive())
         end)
 
-        it("serves curl", function()
+        it("serves curl, and asks it for its certificate", function()
             local listener <close> = listen()
             listener:start(function(stream)
                 repeat local line = stream:read() until line == "\r" or not line
                 stream:write("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", ("x"):rep(200000))
             end)
-            local status, out, complained = child.shell(
-                ("curl -sS --noproxy '*' --cacert %s https://localhost:%d/ | wc -c"):format(
-                ca.cert, listener.port))
-            assert.same({ 0, "200000\n", "" }, { status, out, complained })
+            local function curl(options)
+                local status, out = child.shell(([[curl -sS --noproxy '*' --cacert %s %s \
+                    https://localhost:%d/ >%s/body && wc -c <%s/body]]):format(ca.cert, options,
+                    listener.port, ca.dir, ca.dir))
+                return status == 0, out
+            end
+            assert.same({ true, "200000\n" }, { curl "" })
+            listener:set_tls { cert = good.cert, key = good.key, ca = ca.cert }
+            assert.same({ false, "" }, { curl "" })
+            assert.same({ true, "200000\n" },
+                { curl(("--cert %s --key %s"):format(good.cert, good.key)) })
         end)
     end)
 

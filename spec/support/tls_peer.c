@@ -5,6 +5,8 @@
 **                    prints the answer, a line
 **   deaf PLACE N     the same, but never reads; prints how many requests went out, and stays
 **                    until it is killed
+**   ended PLACE N    says "hello", ends its direction, sends N times what is no TLS, and prints
+**                    the answer
 **   empty PLACE N    sends N handshake records without content; prints what it is told
 **
 ** It ends by itself after a minute. */
@@ -52,16 +54,21 @@ static int ask_for_keys(SSL *ssl, int n)
     return done;
 }
 
-static int updates(SSL *ssl, int n)
+static int print_answer(SSL *ssl)
 {
     char line[64];
-    if (ask_for_keys(ssl, n) != n || SSL_write(ssl, "done\n", 5) != 5)
-        return 1;
     int got = SSL_read(ssl, line, sizeof line);
     if (got <= 0)
         return 1;
     fwrite(line, 1, (size_t)got, stdout);
     return 0;
+}
+
+static int updates(SSL *ssl, int n)
+{
+    if (ask_for_keys(ssl, n) != n || SSL_write(ssl, "done\n", 5) != 5)
+        return 1;
+    return print_answer(ssl);
 }
 
 static int deaf(SSL *ssl, int n)
@@ -71,6 +78,17 @@ static int deaf(SSL *ssl, int n)
     printf("%d\n", done);
     fflush(stdout);
     return pause();
+}
+
+static int ended(SSL *ssl, int n)
+{
+    static const char junk[] = "this is no record";
+    if (SSL_write(ssl, "hello\n", 6) != 6 || SSL_shutdown(ssl) < 0)
+        return 1;
+    while (n-- > 0)
+        if (send(SSL_get_fd(ssl), junk, sizeof junk, MSG_NOSIGNAL) < 0)
+            return 1;
+    return print_answer(ssl);
 }
 
 static int empty(int fd, int n)
@@ -97,5 +115,7 @@ int main(int argc, char **argv)
     SSL *ssl = ctx ? SSL_new(ctx) : NULL;
     if (!ssl || SSL_set_fd(ssl, fd) != 1 || SSL_connect(ssl) != 1)
         return 1;
+    if (strcmp(argv[1], "ended") == 0)
+        return ended(ssl, n);
     return strcmp(argv[1], "updates") == 0 ? updates(ssl, n) : deaf(ssl, n);
 }
