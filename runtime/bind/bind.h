@@ -37,6 +37,9 @@ void bind_require(lua_State *L);
 /* Optional parts: package.preload. */
 void bind_parts(lua_State *L);
 
+/* Whether it is what loads an optional part. */
+bool bind_is_part(lua_CFunction loader);
+
 /* d:add_timeout(seconds[, on_timeout]), written in Lua. */
 int bind_add_timeout(lua_State *L);
 /* throw(co, err): as resume, but err is raised at the yield in which co is suspended. */

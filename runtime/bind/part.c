@@ -70,6 +70,11 @@ static int load_part(lua_State *L)
     return 1;
 }
 
+bool bind_is_part(lua_CFunction loader)
+{
+    return loader == load_part;
+}
+
 void bind_parts(lua_State *L)
 {
     part_open(L);

@@ -1,4 +1,4 @@
-/* Optional parts (names, TLS): loadable modules that a runtime loads at their first use,
+/* Optional parts (names, TLS, curl), all for networks: modules loaded at their first use by
 ** bind/part.c. A part links nothing of the library; it is given tables of functions, found in
 ** the registry, each by its key. Of the library's headers it takes types and constants only:
 ** a function that it names by mistake is missing when it is loaded. */

@@ -1,11 +1,13 @@
 /* What a host denies its scripts, by absence: the names are not there. */
 #include "embed/embed.h"
 
+#include "bind/bind.h"
 #include "lauxlib.h"
 
 #include <string.h>
 
-/* A name that goes: of a global library, or a module of neap that is not known to require. */
+/* A name that goes: of a global library, or a module that is not known to require, with all
+** that are named under it. What else needs such a module cannot be loaded then. */
 static const struct denied {
     unsigned bit;
     const char *library, *name; /* library NULL: the global, or the module, itself */
@@ -23,8 +25,6 @@ static const struct denied {
     {NEAP_FS, NULL, "loadfile"},
     {NEAP_FS, NULL, "neap.fs"},
     {NEAP_NET, NULL, "neap.net"},
-    {NEAP_NET, NULL, "neap.names"},
-    {NEAP_NET, NULL, "neap.tls"},
     {NEAP_NET, NULL, "neap.http"},
     {NEAP_NET, NULL, "neap.websocket"},
     {NEAP_NET, NULL, "neap.compat"},
@@ -51,10 +51,26 @@ static void take_field(lua_State *L, const char *name)
     lua_rawset(L, -3);
 }
 
-static void take_from_registry(lua_State *L, const char *table, const char *name)
+/* Whether the key is the name of a module, or of one under it. */
+static bool is_of(lua_State *L, int key, const char *name)
+{
+    size_t n = strlen(name);
+    const char *s = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "";
+    return strncmp(s, name, n) == 0 && (s[n] == '\0' || s[n] == '.');
+}
+
+/* Takes modules from package.loaded or package.preload: those of the name, or with NULL all
+** optional parts. */
+static void take_modules(lua_State *L, const char *table, const char *name)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, table);
-    take_field(L, name);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        if (name ? is_of(L, -2, name) : bind_is_part(lua_tocfunction(L, -1))) {
+            lua_pushvalue(L, -2);
+            lua_pushnil(L);
+            lua_rawset(L, -5);
+        }
+    }
     lua_pop(L, 1);
 }
 
@@ -63,8 +79,8 @@ static void take(lua_State *L, const struct denied *d)
     if (!d->library) {
         lua_pushglobaltable(L);
         take_field(L, d->name);
-        take_from_registry(L, LUA_LOADED_TABLE, d->name);
-        take_from_registry(L, LUA_PRELOAD_TABLE, d->name);
+        take_modules(L, LUA_LOADED_TABLE, d->name);
+        take_modules(L, LUA_PRELOAD_TABLE, d->name);
     } else if (lua_getglobal(L, d->library) == LUA_TTABLE) {
         take_field(L, d->name);
     }
@@ -185,6 +201,8 @@ void embed_deny(lua_State *L, unsigned bits)
     for (size_t i = 0; i < sizeof denied / sizeof *denied; i++)
         if (bits & denied[i].bit)
             take(L, &denied[i]);
+    if (bits & NEAP_NET) /* they are all for networks */
+        take_modules(L, LUA_PRELOAD_TABLE, NULL);
     if (bits & NEAP_FS)
         keep_searchers(L, PRELOAD);
     else if (bits & NEAP_CMOD)

@@ -55,6 +55,11 @@ static const struct name {
     {NEAP_FS | NEAP_CMOD, "package.searchers[4]"},
     {NEAP_NET, "package.preload['neap.net']"},
     {NEAP_NET, "package.preload['neap.names']"},
+    {NEAP_NET, "package.preload['neap.tls']"},
+    {NEAP_NET, "package.preload['neap.curl']"},
+    {NEAP_NET, "package.preload['neap.http']"},
+    {NEAP_NET, "package.preload['neap.http.server']"},
+    {NEAP_NET, "package.preload['neap.http.client']"},
     {NEAP_PROC, "os.execute"},
     {NEAP_PROC, "os.exit"},
     {NEAP_PROC, "io.popen"},
@@ -103,6 +108,12 @@ static const struct trick {
     {NEAP_NET, "return neap.net.listen"},
     {NEAP_NET, "require 'neap.names'"},
     {NEAP_NET, "require 'neap.tls'"},
+    {NEAP_NET, "require 'neap.curl'"},
+    {NEAP_NET, "require 'neap.http'"},
+    {NEAP_NET, "require 'neap.http.server'"},
+    {NEAP_NET, "require 'neap.twisted.tcp'"},
+    {NEAP_NET, "require 'neap.relay'.relay()"},
+    {NEAP_NET, "require 'neap.console'"},
     {NEAP_PROC, "require 'neap.signal'"},
     {NEAP_DEBUG, "require 'debug'"},
     {NEAP_DEBUG, "package.loaded.debug = nil require('debug').sethook()"},
@@ -168,6 +179,111 @@ static void check_tricks(unsigned deny)
     neap_free(N);
 }
 
+/* ---- what is taken cannot be reached, whatever else is loaded ----
+** A C function of a library has the same address in each runtime. */
+
+/* Gives `seen`, the addresses of all C functions to be reached, and their paths. */
+static const char walk[] =
+    "local paths, seen, visited, visit = {}, {}, {} "
+    "function visit(v, path) "
+    "    if visited[v] then return end "
+    "    if type(v) == 'function' then "
+    "        visited[v] = true "
+    "        seen[('%p'):format(v)] = path "
+    "    elseif type(v) == 'table' then "
+    "        visited[v] = true "
+    "        for key, value in next, v do "
+    "            local name = path .. '.' .. tostring(key) "
+    "            visit(key, name) visit(value, name) "
+    "        end "
+    "    end "
+    "    local meta = getmetatable(v) "
+    "    if type(meta) == 'table' then visit(meta, path .. '<meta>') end "
+    "end "
+    "local names = {} "
+    "for name in next, package.preload do names[#names + 1] = name end "
+    "for _, name in ipairs(names) do pcall(require, name) end "
+    "visit(_G, '_G') visit(package.loaded, 'loaded') "
+    "visit(channel(), 'channel') visit(deferred(), 'deferred') visit(spawn(print), 'tasklet') "
+    "visit('', 'string') visit(coroutine.running(), 'thread') "
+    "walked = seen";
+
+/* Leaves a list of the names of `names` that a bit takes, with the functions' addresses. */
+static void push_taken(neap *N, unsigned deny)
+{
+    lua_State *L = neap_lua(N);
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char chunk[200];
+        snprintf(chunk, sizeof chunk, "return (%s)", names[i].expression);
+        if (!(names[i].bit & deny) || luaL_loadstring(L, chunk) != LUA_OK ||
+            neap_call(N, 0, 1) != NEAP_OK || !lua_iscfunction(L, -1) ||
+            lua_getupvalue(L, -1, 1)) {
+            lua_settop(L, 1);
+            continue;
+        }
+        lua_pushfstring(L, "%p", lua_topointer(L, -1));
+        lua_pushstring(L, names[i].expression);
+        lua_rawset(L, 1);
+        lua_settop(L, 1);
+    }
+}
+
+/* Of networks all functions of a module count. */
+static const char of_networks[] =
+    "local taken = ... "
+    "for _, name in ipairs {'net', 'names', 'tls', 'curl', 'http.server'} do "
+    "    local there, module = pcall(require, 'neap.' .. name) "
+    "    if there then "
+    "        if type(module) ~= 'table' then module = {module} end "
+    "        for key, f in next, module do "
+    "            if type(f) == 'function' then taken[('%p'):format(f)] = name .. '.' .. key "
+    "end "
+    "        end "
+    "    end "
+    "end";
+
+static void check_unreachable(unsigned deny)
+{
+    neap *open = open_one(0), *closed = open_one(deny);
+    lua_State *L = neap_lua(open), *C = neap_lua(closed);
+    push_taken(open, deny);
+    if (deny & NEAP_NET) {
+        CHECK(luaL_loadstring(L, of_networks) == LUA_OK);
+        lua_pushvalue(L, 1);
+        CHECK(neap_call(open, 1, 0) == NEAP_OK);
+    }
+    CHECK(runs(closed, walk));
+    lua_getglobal(C, "walked");
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+        if (lua_getfield(C, -1, lua_tostring(L, -2)) != LUA_TNIL) {
+            fprintf(stderr, "deny %u: %s is %s\n", deny, lua_tostring(L, -1),
+                    lua_tostring(C, -1));
+            exit(1);
+        }
+        lua_pop(C, 1);
+    }
+    neap_free(open);
+    neap_free(closed);
+}
+
+/* A new module in C is judged before it is left to those who have nothing. */
+static void check_modules(unsigned all)
+{
+    neap *N = open_one(all);
+    lua_State *L = neap_lua(N);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        const char *name = lua_tostring(L, -2), *of_lua = lua_getupvalue(L, -1, 1);
+        if (!of_lua && strcmp(name, "neap.inside") != 0) {
+            fprintf(stderr, "%s is not denied by any bit\n", name);
+            exit(1);
+        }
+        lua_pop(L, of_lua != NULL);
+    }
+    neap_free(N);
+}
+
 /* What text there is is still loaded. */
 static void check_text(void)
 {
@@ -195,10 +311,13 @@ int main(void)
     for (unsigned bit = NEAP_FS; bit <= NEAP_DEBUG; bit <<= 1) {
         check_names(bit);
         check_tricks(bit);
+        check_unreachable(bit);
         all |= bit;
     }
     check_names(all);
     check_tricks(all);
+    check_unreachable(all);
+    check_modules(all);
     check_text();
     CHECK(unlink("denied_file.lua") == 0 && unlink("denied_code.lua") == 0);
     CHECK(rmdir(folder) == 0);
