@@ -640,6 +640,8 @@ static void reset(struct stream *s)
 static enum next flush_last(struct run *r)
 {
     struct connection *c = r->c;
+    if (!c->body.done || c->refused)
+        c->stream->patient = true; /* who still sends reads the answer behind it */
     log_request(r);
     if (r->why == WAKE_SERVED && connection_flush(c) == -EAGAIN)
         return WAIT_ROOM;

@@ -189,7 +189,6 @@ void connection_refuse(struct connection *c, int status)
 {
     c->refused = status;
     c->keep = false;
-    c->stream->patient = true; /* who still sends a body reads the answer behind it */
 }
 
 /* Parses what has come. */
