@@ -1,14 +1,7 @@
 /* echo_floor.c PORT: the least an echo server on libev can do: read, write,
 ** nothing kept. What does not fit the socket's buffer is lost. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <ev.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "floor_server.h"
 
 static void on_data(struct ev_loop *loop, ev_io *client, int events)
 {
@@ -24,34 +17,16 @@ static void on_data(struct ev_loop *loop, ev_io *client, int events)
 
 static void on_client(struct ev_loop *loop, ev_io *listener, int events)
 {
-    int one = 1;
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept_client(listener);
     ev_io *client = fd < 0 ? NULL : malloc(sizeof *client);
     (void)events;
     if (!client)
         return;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     ev_io_init(client, on_data, fd, EV_READ);
     ev_io_start(loop, client);
 }
 
 int main(int argc, char **argv)
 {
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons((uint16_t)atoi(argc > 1 ? argv[1] : "0"))};
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 1024) != 0) {
-        perror("echo_floor");
-        return 1;
-    }
-
-    struct ev_loop *loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    ev_io listener;
-    ev_io_init(&listener, on_client, fd, EV_READ);
-    ev_io_start(loop, &listener);
-    ev_run(loop, 0);
-    return 0;
+    return serve("echo_floor", argc > 1 ? argv[1] : "0", on_client, NULL);
 }

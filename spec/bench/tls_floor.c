@@ -1,15 +1,9 @@
 /* tls_floor.c CERT KEY PORT: the least an echo server on libev and OpenSSL can do: read,
 ** write, nothing kept. What does not fit the socket's buffer ends the connection. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <ev.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include "floor_server.h"
+
 #include <openssl/ssl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct client {
     ev_io io;
@@ -38,13 +32,11 @@ static void on_data(struct ev_loop *loop, ev_io *io, int events)
 
 static void on_client(struct ev_loop *loop, ev_io *listener, int events)
 {
-    int one = 1;
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept_client(listener);
     struct client *c = fd < 0 ? NULL : malloc(sizeof *c);
     (void)events;
     if (!c)
         return;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     c->ssl = SSL_new(listener->data);
     SSL_set_fd(c->ssl, fd);
     SSL_set_accept_state(c->ssl);
@@ -65,23 +57,10 @@ static SSL_CTX *context(const char *cert, const char *key)
 
 int main(int argc, char **argv)
 {
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons((uint16_t)atoi(argc > 3 ? argv[3] : "0"))};
     SSL_CTX *ctx = argc > 3 ? context(argv[1], argv[2]) : NULL;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (!ctx || bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 1024) != 0) {
-        perror("tls_floor");
+    if (!ctx) {
+        fprintf(stderr, "tls_floor CERT KEY PORT: no certificate or key\n");
         return 1;
     }
-
-    struct ev_loop *loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    ev_io listener;
-    ev_io_init(&listener, on_client, fd, EV_READ);
-    listener.data = ctx;
-    ev_io_start(loop, &listener);
-    ev_run(loop, 0);
-    return 0;
+    return serve("tls_floor", argv[3], on_client, ctx);
 }
