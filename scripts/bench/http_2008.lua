@@ -65,11 +65,15 @@ local function serve_protocol(form, port)
     protocol.__index = protocol
     function protocol:connection_made(transport) self.transport = transport end
     function protocol:data_received(data)
-        self.rest = self.rest .. data
-        for head in self.rest:gmatch("(.-)\r\n\r\n") do
-            request(self, head:match("^GET (%S+) HTTP/1%.1"))
-        end
-        self.rest = self.rest:match(".*\r\n\r\n(.*)$") or self.rest
+        local text, at = self.rest .. data, 1
+        repeat
+            local ends, last = text:find("\r\n\r\n", at, true)
+            if ends then
+                request(self, text:match("^GET (%S+) HTTP/1%.1", at))
+                at = last + 1
+            end
+        until not ends
+        self.rest = text:sub(at)
     end
     function protocol:connection_lost()
         if self.inbox then self.inbox:close() end

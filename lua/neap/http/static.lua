@@ -223,7 +223,7 @@ local known = { index = "string", directory = "boolean", hidden = "boolean", max
 ---@param opts? table index: what a folder is answered with ("index.html"; false: nothing);
 ---directory: true: a page that lists a folder without one; hidden: true: names that begin with a
 ---dot, too; max_age: seconds for which clients need not ask again; types: content types by ending
----@return fun(req)? handler
+---@return function? handler
 ---@return string? err
 ---@return string? code
 function http.static(root, opts)
