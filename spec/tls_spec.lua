@@ -922,6 +922,17 @@ describe("tls", function()
             assert.equal("tls: unsupported protocol", told:receive())
         end)
 
+        it("refuses a client that wants an exchange of keys that costs a lot", function()
+            local told = channel()
+            local listener <close> = listen()
+            spawn(function()
+                local stream <close> = neap.must(listener:accept())
+                told:send(select(2, stream:read()))
+            end)
+            spawn(s_client, listener.port, "", "-groups ffdhe8192")
+            assert.equal("tls: no suitable key share", told:receive())
+        end)
+
         it("refuses weak certificates", function()
             for why, identity in pairs {
                 ["EE certificate key too weak"] = ca:issue { newkey = "rsa:1024" },

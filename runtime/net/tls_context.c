@@ -176,10 +176,12 @@ static void session_option(lua_State *L, int i, struct context *c)
 static SSL_CTX *new_ctx(const struct context *c)
 {
     static const char suites[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
+    static const char groups[] = "X25519:P-256:X448:P-384:P-521"; /* none that costs a lot */
     SSL_CTX *ctx = SSL_CTX_new(c->server ? TLS_server_method() : TLS_client_method());
     if (!ctx)
         return NULL;
     SSL_CTX_set_security_level(ctx, 2);
+    SSL_CTX_set1_groups_list(ctx, groups);
     SSL_CTX_set_min_proto_version(ctx, c->min_version);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
