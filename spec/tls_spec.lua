@@ -933,6 +933,14 @@ describe("tls", function()
             assert.equal("tls: no suitable key share", told:receive())
         end)
 
+        it("chooses the cipher, not s_client", function()
+            local listener <close> = listen()
+            listener:start(function(stream) stream:write(stream:tls().cipher) end)
+            local out = s_client(listener.port, "", "-quiet -tls1_2 -cipher " ..
+                "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
+            assert.equal("ECDHE-ECDSA-AES256-GCM-SHA384", out)
+        end)
+
         it("refuses weak certificates", function()
             for why, identity in pairs {
                 ["EE certificate key too weak"] = ca:issue { newkey = "rsa:1024" },

@@ -189,6 +189,7 @@ static SSL_CTX *new_ctx(const struct context *c)
     SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
     if (c->server) {
         SSL_CTX_set_cipher_list(ctx, suites);
+        SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets need none */
         SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"neap", 4);
         SSL_CTX_set_tlsext_servername_callback(ctx, choose_host);
