@@ -28,6 +28,7 @@ local function terminate(stream, peer)
 end
 
 if port then
+    io.stdout:setvbuf("line") -- a log that can be followed
     local tls = { cert = cert, key = key }
     local listener = neap.must(net.listen("*", tonumber(port), { tls = tls }))
     local hangups = neap.must(require "neap.signal".channel("SIGHUP"))
