@@ -9,8 +9,9 @@ FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=un
 
 FUZZ_http = runtime/http/parser.c runtime/http/body.c \
 	$(if $(LLHTTP_LIBS),,$(addprefix $(LLHTTP)/,api.c http.c llhttp.c))
+FUZZ_net = runtime/net/scan.c runtime/net/address.c
 
-build/fuzz/%: spec/fuzz/%.c $(FUZZ_http)
+build/fuzz/%: spec/fuzz/%.c $(FUZZ_http) $(FUZZ_net)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -std=gnu11 $(FUZZ_FLAGS) -w -Iruntime $(CPPFLAGS) -o $@ $< $(FUZZ_$*) $(LLHTTP_LIBS)
 

@@ -36,12 +36,6 @@ static void wake_acceptor(struct listener *l)
     wait_wake_all(l->rt, &l->selectors, WAKE_SERVED);
 }
 
-static void on_client(struct watch *w, int events)
-{
-    (void)events;
-    wake_acceptor(container_of(w, struct listener, watch));
-}
-
 /* The pause is over. */
 static void try_again(struct listener *l)
 {
@@ -75,6 +69,16 @@ static void starve(struct listener *l, int error)
         error_log(rt, "accept: %s; clients wait until a descriptor is free", strerror(error));
     }
     l->pause = l->pause * 2 > longest_pause ? longest_pause : l->pause * 2;
+}
+
+/* The kernel may have no room for the watch: then it is asked again from time to time. */
+static void on_client(struct watch *w, int events)
+{
+    struct listener *l = container_of(w, struct listener, watch);
+    if (events & WATCH_ERROR)
+        starve(l, ENOSPC);
+    else
+        wake_acceptor(l);
 }
 
 /* ---- opening ---- */

@@ -65,6 +65,15 @@ static int set_options(const struct race *r, const struct attempt *a)
 
 static void on_writable(struct watch *w, int events);
 
+static int begin_connecting(struct attempt *a)
+{
+    int e;
+    do
+        e = connect(a->fd, (struct sockaddr *)&a->to.sa, a->to.length) < 0 ? -errno : 0;
+    while (e == -EINTR);
+    return e == -EALREADY ? -EINPROGRESS : e; /* the interrupted call goes on */
+}
+
 /* 0: it runs, or has won at once; or -errno. */
 static int attempt_begin(struct race *r, struct attempt *a)
 {
@@ -76,8 +85,8 @@ static int attempt_begin(struct race *r, struct attempt *a)
     r->running++;
     watch_init(&a->watch, a->fd, WATCH_WRITE, on_writable);
     int e = set_options(r, a);
-    if (e == 0 && connect(a->fd, (struct sockaddr *)&a->to.sa, a->to.length) < 0)
-        e = -errno;
+    if (e == 0)
+        e = begin_connecting(a);
     if (e == 0)
         win(r, a);
     else if (e == -EINPROGRESS)

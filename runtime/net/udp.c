@@ -41,7 +41,8 @@ static void on_datagram(struct watch *w, int events)
 {
     struct udp *u = container_of(w, struct udp, in);
     struct tasklet *t = wait_first(&u->receivers);
-    (void)events;
+    if (events & WATCH_ERROR)
+        u->error = EIO;
     if (t)
         wait_wake(u->rt, t, WAKE_SERVED);
     wait_wake_all(u->rt, &u->selectors, WAKE_SERVED);
@@ -52,7 +53,8 @@ static void on_datagram(struct watch *w, int events)
 static void on_room(struct watch *w, int events)
 {
     struct udp *u = container_of(w, struct udp, out);
-    (void)events;
+    if (events & WATCH_ERROR)
+        u->error = EIO;
     watch_stop(u->rt->reactor, w);
     wait_wake_all(u->rt, &u->senders, WAKE_SERVED);
 }
@@ -113,7 +115,19 @@ int udp_connect(struct udp *u, struct address *a)
         return disconnect(u->fd);
     if (u->family == AF_INET6)
         address_map(a);
-    return connect(u->fd, (struct sockaddr *)&a->sa, a->length) < 0 ? -errno : 0;
+    int r;
+    do
+        r = connect(u->fd, (struct sockaddr *)&a->sa, a->length);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+/* Why nothing can be done now: it waits, or could not. */
+static int watch_error(struct udp *u)
+{
+    int error = u->error ? u->error : EAGAIN;
+    u->error = 0;
+    return -error;
 }
 
 int udp_send(struct udp *u, const char *p, size_t n, struct address *a)
@@ -125,7 +139,7 @@ int udp_send(struct udp *u, const char *p, size_t n, struct address *a)
                    a ? a->length : 0) >= 0)
             return 0;
         if (errno == EWOULDBLOCK)
-            return -EAGAIN;
+            return watch_error(u);
         if (errno != EINTR)
             return -errno;
     }
@@ -141,7 +155,7 @@ ssize_t udp_receive(struct udp *u, struct address *from)
         if (n >= 0)
             return n;
         if (errno == EWOULDBLOCK)
-            return -EAGAIN;
+            return watch_error(u);
         if (errno != EINTR)
             return -errno;
     }
@@ -150,7 +164,7 @@ ssize_t udp_receive(struct udp *u, struct address *from)
 bool udp_ready(const struct udp *u)
 {
     struct pollfd p = {.fd = u->fd, .events = POLLIN};
-    return u->fd < 0 || poll(&p, 1, 0) > 0;
+    return u->fd < 0 || u->error || poll(&p, 1, 0) > 0;
 }
 
 int udp_group(struct udp *u, const struct address *group, unsigned interface, bool join)

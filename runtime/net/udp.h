@@ -10,6 +10,7 @@ struct udp {
     struct object object;
     struct runtime *rt;
     int fd, family; /* fd -1: closed */
+    int error;      /* for which the kernel does not watch it; 0: none */
     struct watch in, out;
     struct wait_queue receivers, senders, selectors;
 };

@@ -43,6 +43,19 @@ static void on_wake(struct ev_loop *loop, ev_io *w, int revents)
     atomic_store(&r->woken, false);
 }
 
+/* Between the changes of watches and the wait for events: libev does not see that a watch which
+** the kernel has refused is to be told already. */
+static void on_release(struct ev_loop *loop) EV_NOEXCEPT
+{
+    if (ev_pending_count(loop) > 0)
+        reactor_wake(ev_userdata(loop));
+}
+
+static void on_acquire(struct ev_loop *loop) EV_NOEXCEPT
+{
+    (void)loop;
+}
+
 static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)w, (void)revents;
@@ -76,6 +89,7 @@ struct reactor *reactor_new(struct memory *m, const char **why)
         return NULL;
     }
     ev_set_userdata(r->loop, r);
+    ev_set_loop_release_cb(r->loop, on_release, on_acquire);
     ev_timer_init(&r->deadline, on_deadline, 0, 0);
     r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r->wake_fd < 0) {

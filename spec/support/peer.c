@@ -8,6 +8,7 @@
 **   many PORT N MS      N connections, a line on each; after MS milliseconds it reads, and
 **                       closes each at its answer; prints how many answers were right
 **   crowd PORT N        the same, but it closes none before it has all answers
+**   pass PATH           sends "text" to a unix socket, with descriptors in its tow
 **   listening PORT PROGRAM ARGUMENT ...
 **                       becomes that program, which gets a listening socket as descriptor 3
 **
@@ -21,6 +22,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void fail(const char *what)
@@ -183,6 +185,27 @@ static int listening(int port, char **command)
     return 1;
 }
 
+static int pass(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    union {
+        char room[CMSG_SPACE(3 * sizeof(int))];
+        struct cmsghdr head;
+    } control = {.head = {CMSG_LEN(3 * sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    struct iovec text = {"text", 4};
+    struct msghdr m = {.msg_iov = &text,
+                       .msg_iovlen = 1,
+                       .msg_control = control.room,
+                       .msg_controllen = sizeof control.room};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), passed[] = {0, 1, 2};
+    strncpy(at.sun_path, path, sizeof at.sun_path - 1);
+    memcpy(CMSG_DATA(&control.head), passed, sizeof passed);
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0 ||
+        sendmsg(fd, &m, MSG_NOSIGNAL) != 4)
+        fail("peer: pass");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -192,6 +215,8 @@ int main(int argc, char **argv)
     alarm(60);
     if (strcmp(mode, "listening") == 0)
         return listening(port, argv + 3);
+    if (strcmp(mode, "pass") == 0)
+        return pass(argv[2]);
     if (strcmp(mode, "many") == 0)
         return many(port, atoi(argument), argc > 4 ? atoi(argv[4]) : 0, 0);
     if (strcmp(mode, "crowd") == 0)
