@@ -49,12 +49,46 @@ describe("scripts/game", function()
         local status, out = play("--frames 240 --seed 3 --shot " .. picture)
         assert.equal(0, status)
         local tasklets, prey, predators = out:match(
-            "^240 frames, (%d+) tasklets, (%d+) prey, (%d+) predators, %d+ errors\n$")
+            "^240 frames, 4%.00 s, (%d+) tasklets, (%d+) prey, (%d+) predators, %d+ errors\n$")
         assert.is_true(tonumber(tasklets) > 200)
         assert.is_true(tonumber(prey) > 100 and tonumber(predators) > 5)
         local width, height, colours = look_at(picture)
         assert.same({ 960, 640 }, { width, height })
         assert.is_true(colours >= 7, colours)
+    end)
+
+    -- frames, seconds of the game and the prey at the end, and what it said
+    local function played(frames, input)
+        local status, out, err = play(("--frames %d --seed 3 --input '%s' --shot %s"):format(
+            frames, input, picture))
+        assert.equal(0, status)
+        local n, seconds, prey = out:match("^(%d+) frames, ([%d.]+) s, .-, (%d+) prey")
+        return tonumber(n), tonumber(seconds), tonumber(prey), err
+    end
+
+    with_sdl("stands still while it is paused, whatever the pace", function()
+        local _, seconds, prey = played(120, "60 Space")
+        assert.equal(1, seconds)
+        local _, later, same = played(180, "60 Space 90 + 100 + 110 -")
+        assert.same({ 1, prey }, { later, same })
+        assert.equal(2, (select(2, played(180, "60 Space 120 Space"))))
+    end)
+
+    with_sdl("changes its pace", function()
+        assert.equal(3, (select(2, played(120, "60 +"))))
+        assert.equal(1.5, (select(2, played(120, "60 -"))))
+    end)
+
+    with_sdl("puts a prey where one clicks", function()
+        local _, _, prey = played(60, "30 Space")
+        local _, _, more = played(60, "30 Space 40 Click 50 Click")
+        assert.equal(prey + 2, more)
+    end)
+
+    with_sdl("loads its script and ends by a key", function()
+        local n, _, _, err = played(60, "10 R 20 Escape")
+        assert.equal(20, n)
+        assert.equal("loaded again: scripts/game/brains.lua\n", err)
     end)
 
     with_sdl("shows an error of one creature, and goes on", function()

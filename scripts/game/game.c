@@ -1,10 +1,11 @@
 /* A small game: some hundreds of creatures on a plain, each a tasklet of brains.lua.
 **
-**     game [--frames N] [--shot FILE.bmp] [--seed N] [--script FILE]
+**     game [--frames N] [--shot FILE.bmp] [--seed N] [--script FILE] [--input "FRAME KEY ..."]
 **
 ** Space pauses, + and - change the pace, R loads the script again (saving it does too), a
 ** click puts a prey there, Escape ends. With --frames every frame is a 60th of a second, so
-** that a seed always gives the same pictures; --shot writes the last one. */
+** that a seed always gives the same pictures; --shot writes the last one, and --input acts for
+** a player: "60 Space 90 + 120 Click" (in the middle). */
 #include "neap.h"
 
 #include <SDL.h>
@@ -33,11 +34,11 @@ struct game {
     SDL_Window *window;
     SDL_Renderer *renderer;
     struct creature creatures[CREATURES];
-    int count[KINDS], errors, frame, paused, over;
+    int count[KINDS], errors, frame, frames, paused, over; /* frames: to play; 0: on and on */
     uint64_t next_id;
     double scale;
-    const char *script;
-    time_t saved; /* when the script was, that is loaded */
+    const char *script, *input; /* input: what is left of it */
+    time_t saved;               /* when the script was, that is loaded */
     char message[TEXT];
     float step_ms[GRAPH], gc_ms[GRAPH];
 };
@@ -412,10 +413,30 @@ static void set_pace(struct game *g, double scale)
     neap_scale(g->N, g->paused ? 0 : g->scale);
 }
 
+/* Puts what --input has for this frame into SDL's queue. */
+static void act(struct game *g)
+{
+    int at, length;
+    char name[16];
+    while (g->input && sscanf(g->input, "%d %15s%n", &at, name, &length) == 2 &&
+           at <= g->frame) {
+        SDL_Event e = {.type = SDL_KEYDOWN};
+        e.key.keysym.sym = SDL_GetKeyFromName(name);
+        if (strcmp(name, "Click") == 0) {
+            e.type = SDL_MOUSEBUTTONDOWN;
+            e.button.x = WIDTH / 2;
+            e.button.y = HEIGHT / 2;
+        }
+        SDL_PushEvent(&e);
+        g->input += length;
+    }
+}
+
 /* False: it is over. */
 static int take_events(struct game *g)
 {
     SDL_Event e;
+    act(g);
     while (SDL_PollEvent(&e)) {
         if (e.type == SDL_QUIT)
             return 0;
@@ -448,7 +469,10 @@ static void frame(struct game *g, double dt)
 {
     neap_stats s = {.size = sizeof s};
     uint64_t began = SDL_GetPerformanceCounter();
-    neap_step(g->N, dt, 4000000);
+    if (g->frames)
+        neap_step_n(g->N, dt, INT_MAX); /* however long that takes */
+    else
+        neap_step(g->N, dt, 4000000);
     move(g, g->paused ? 0 : (float)(dt * g->scale));
     draw(g);
     double used =
@@ -464,14 +488,14 @@ static void frame(struct game *g, double dt)
 }
 
 /* Frames of a 60th of a second, or as long as they take. */
-static void play(struct game *g, int frames, const char *shot)
+static void play(struct game *g, const char *shot)
 {
     uint64_t last = SDL_GetTicks64();
-    while (take_events(g) && (!frames || g->frame < frames)) {
+    while (take_events(g) && (!g->frames || g->frame < g->frames)) {
         uint64_t now = SDL_GetTicks64();
-        frame(g, frames ? 1.0 / 60 : (double)(now - last) * 1e-3);
+        frame(g, g->frames ? 1.0 / 60 : (double)(now - last) * 1e-3);
         last = now;
-        if (!frames && SDL_GetTicks64() - now < 16)
+        if (!g->frames && SDL_GetTicks64() - now < 16)
             SDL_Delay((Uint32)(16 - (SDL_GetTicks64() - now)));
     }
     if (shot) {
@@ -496,32 +520,33 @@ int main(int argc, char **argv)
 {
     static struct game g = {.script = "scripts/game/brains.lua", .scale = 1};
     const char *shot = NULL;
-    int frames = 0;
     uint64_t seed = 0;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--frames") == 0)
-            frames = atoi(argv[i + 1]);
+            g.frames = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--shot") == 0)
             shot = argv[i + 1];
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--script") == 0)
             g.script = argv[i + 1];
+        else if (strcmp(argv[i], "--input") == 0)
+            g.input = argv[i + 1];
     }
     if (open_script(&g, seed) < 0)
         return 1;
-    if (open_window(&g, frames > 0) < 0) {
+    if (open_window(&g, g.frames > 0) < 0) {
         fprintf(stderr, "game: %s\n", SDL_GetError());
         return 1;
     }
     for (int i = 0; i < 330; i++)
         make(&g, i % 11 ? PREY : PREDATOR, (float)(i * 7919 % WIDTH),
              (float)(i * 104729 % (HEIGHT - 90)));
-    play(&g, frames, shot);
+    play(&g, shot);
     neap_stats s = {.size = sizeof s};
     neap_get_stats(g.N, &s);
-    printf("%d frames, %zu tasklets, %d prey, %d predators, %d errors\n", g.frame, s.tasks,
-           g.count[PREY], g.count[PREDATOR], g.errors);
+    printf("%d frames, %.2f s, %zu tasklets, %d prey, %d predators, %d errors\n", g.frame,
+           neap_now(g.N), s.tasks, g.count[PREY], g.count[PREDATOR], g.errors);
     g.over = 1; /* neap_free ends them all */
     neap_free(g.N);
     SDL_Quit();
