@@ -60,6 +60,31 @@ describe("a form of parts", function()
         for n = 1, 8 do assert.equal(HOLDS, contents(request(cut(FORM, n)))) end
     end)
 
+    it("that is broken somewhere is the same, too, however it is cut", function()
+        local state = 1
+        local function random(n) -- 1 to n, the same in each run
+            state = (state * 1103515245 + 12345) % 2147483648
+            return state // 65536 % n + 1
+        end
+        local bits = { "\r\n", "--x-y", "--", "\r", "\n", ";", '"', "\\", "=", ":", "\0", " ", "" }
+        local function outcome(text, n)
+            local held, _, code = contents(request(cut(text, n)))
+            return held or code
+        end
+        for _ = 1, 300 do
+            local text = FORM
+            for _ = 1, random(3) do
+                local at = random(#text)
+                text = text:sub(1, at - 1) .. bits[random(#bits)] .. text:sub(at + random(4) - 1)
+            end
+            local whole = outcome(text, #text)
+            assert.is_string(whole)
+            for _, n in ipairs { 1, 5, 23 } do
+                assert.is_true(whole == outcome(text, n), ("%q"):format(text))
+            end
+        end
+    end)
+
     it("may have text around it, and blanks behind a delimiter", function()
         local text = "preamble\r\n" .. FORM:gsub("^%-%-x%-y\r\n", "--x-y \t\r\n") .. "epilogue"
         assert.equal(HOLDS, contents(request { text }))
@@ -113,7 +138,8 @@ describe("a form of parts", function()
         for _, bad in ipairs {
             "", "x", "--x-y", "--x-y\r\n", fine, fine .. "--x-y", fine .. "--x-y-",
             (part("name=a", "1"):gsub("y", "yz", 1)) .. "--x-y--", "--x-y\r\n\r\n1\r\n--x-y--",
-            part('name="a', "1") .. "--x-y--", part('name="a" x', "1") .. "--x-y--",
+            part('name="a', "1") .. "--x-y--", part('name="a\\', "1") .. "--x-y--",
+            part('name="a\\"', "1") .. "--x-y--", part('name="a" x', "1") .. "--x-y--",
             part("name=a; name=b", "1") .. "--x-y--", part('filename="a"', "1") .. "--x-y--",
             with "Bad", with "B: c\nd", with "B: c\0", with " B: c", with "B: c\r\nb: d",
             "--x-y\r\nContent-Disposition: attachment; name=a\r\n\r\n\r\n--x-y--",
@@ -184,6 +210,56 @@ local function read_to(s, text)
 end
 
 local GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+describe("the other helpers behind a server", function()
+    local function app()
+        local inner = http.router():get("/:name", function(req)
+            return req.base .. " " .. req.params.name .. " " .. (http.cookie(req).sid or "nobody")
+        end)
+        inner:post("/form", function(req)
+            local form, _, code = http.form(req)
+            if not form then return 415, code end
+            return 303, { Location = "/in/" .. table.concat(form:all "a", "+"),
+                ["Set-Cookie"] = { http.cookie("sid", "1"), http.cookie("old", false) } }
+        end)
+        inner:put("/json", function(req) return http.json({ got = http.json_body(req) }, 201) end)
+        return http.router():mount("/in", inner)
+    end
+
+    -- The answer to this request, without its Date.
+    local function ask(connect, line, fields, body)
+        local s <close> = connect()
+        s:write(line, " HTTP/1.0\r\n", fields or "", "Content-Length: ", tostring(#(body or "")),
+            "\r\n\r\n", body or "")
+        return (s:read("a"):gsub("Date: [^\r]*\r\n", ""))
+    end
+
+    local function holds(text, ...)
+        for _, piece in ipairs { ... } do assert.truthy(text:find(piece, 1, true), text) end
+    end
+
+    for _, mode in ipairs { "tasklet", "reactor" } do
+        it("do in mode " .. mode .. " what they do alone", function()
+            serving(app(), { mode = mode }, function(connect)
+                holds(ask(connect, "GET /in/a%20b?c", "Cookie: a=b\r\nCookie: sid=7\r\n"),
+                    "HTTP/1.1 200 OK\r\n", "\r\n\r\n/in a b 7")
+                holds(ask(connect, "HEAD /in/ab"), "200 OK", "Content-Length: 13\r\n")
+                holds(ask(connect, "DELETE /in/ab"), " 405 ", "Allow: GET, HEAD, OPTIONS\r\n")
+                holds(ask(connect, "OPTIONS /in/ab"), " 204 ", "Allow: GET, HEAD, OPTIONS\r\n")
+                holds(ask(connect, "GET /in?x=y"), " 308 ", "Location: ./in/?x=y\r\n")
+                holds(ask(connect, "GET /out"), " 404 ")
+                holds(ask(connect, "POST /in/form",
+                    "Content-Type: application/x-www-form-urlencoded\r\n", "a=1&a=%32"), " 303 ",
+                    "Location: /in/1+2\r\n",
+                    "Set-Cookie: sid=1; Path=/; Secure; HttpOnly; SameSite=Lax\r\n",
+                    "Set-Cookie: old=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax\r\n")
+                holds(ask(connect, "POST /in/form", nil, "a=1"), " 415 ", "EMEDIUMTYPE")
+                holds(ask(connect, "PUT /in/json", "Content-Type: application/json\r\n", "[1]"),
+                    " 201 ", "Content-Type: application/json\r\n", '{"got":[1]}')
+            end)
+        end)
+    end
+end)
 
 describe("a form of parts sent to a server", function()
     it("is read as it comes", function()

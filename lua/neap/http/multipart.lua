@@ -13,15 +13,13 @@ local MAX_PADDING = 256 -- bytes of blanks behind a delimiter
 local reader, part = {}, {}
 reader.__index, part.__index = reader, part
 
--- The quoted text that begins at `at`, and where it has ended.
+-- The quoted text that begins at `at`, and where it has ended; nil: it has no end.
 local function quoted(text, at)
     local from = at + 1
-    repeat
-        local stop = text:match('^[^"\\]*()', at + 1)
-        at = text:sub(stop, stop) == "\\" and stop + 1 or stop
-    until at == stop
-    if at > #text then return nil end
-    return text:sub(from, at - 1):gsub('\\(["\\])', "%1"), at + 1
+    local stop = text:find('["\\]', from)
+    while stop and text:sub(stop, stop) == "\\" do stop = text:find('["\\]', stop + 2) end
+    if not stop then return nil end
+    return text:sub(from, stop - 1):gsub('\\(["\\])', "%1"), stop + 1
 end
 
 -- The parameters behind a header's first word, by lower-case name; nil: they are malformed.
