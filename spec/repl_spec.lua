@@ -132,6 +132,34 @@ describe("the prompt on a pipe", function()
         assert.is_truthy(out:find("^> 5\n%d%.%d+ s, of them %d%.%d+ s of CPU\n> \n$"), out)
     end)
 
+    it("runs files and loads modules anew", function()
+        local module = os.tmpname()
+        local folder, name = module:match "^(.*)/([^/]+)$"
+        local path = module .. ".lua"
+        local function write(text)
+            local file <close> = assert(io.open(path, "w"))
+            file:write(text)
+        end
+        write "return { n = 1 }"
+        same({ 0, ("> > > 1\n> > reloaded %s\n> 2\n> > 7\n> \n"):format(name), "" }, piped(
+            ("package.path = '%s/?.lua'\nm = require '%s'\nm.n\n"):format(folder, name)
+            .. ("local f = io.open('%s', 'w') f:write 'seven = 7 return { n = 2 }' "):format(path)
+            .. ("f:close()\n:reload %s\nm.n\n:load %s\nseven\n"):format(name, path)))
+        write "return ="
+        local status, out, err = piped(":load " .. path
+            .. "\n:load /dev/null/none\n:reload none\n")
+        same({ 0, "> > > > \n" }, status, out)
+        assert.is_truthy(err:find("^.-:1: unexpected symbol.-\ncannot open.-\n"
+            .. "not loaded so far: none\n$"), err)
+        os.remove(module)
+        os.remove(path)
+    end)
+
+    it("shows where a tasklet is", function()
+        local _, out = piped "t = spawn(function() sleep(100) end) sleep(0)\n:trace 2\n"
+        assert.is_truthy(out:find("sleep'.-stdin:1: in .-spawned at stdin:1"), out)
+    end)
+
     it("says what it does not know", function()
         same({ 0, "> no such command; :help lists them\n> \n", "" }, piped ":nonsense\n")
         same({ 0, "> > \n", "no tasklet 99\n" }, piped ":kill 99\n")
@@ -335,5 +363,58 @@ describe("the prompt with a line editor", function()
         settings({ PROMPT, "x = spawn(function() sleep(0.5) os.execute 'kill -TERM $PPID' end)\r",
             PROMPT, ":tasks live\r" }, "143")
         settings({ PROMPT, ":tasks live\r", "a key ends", "\3", PROMPT, DONE }, "0")
+        settings({ PROMPT, "x = spawn(function() sleep(0.1) os.execute 'kill -HUP $PPID' end)\r",
+            PROMPT, "abc" }, "129")
+        settings({ PROMPT, "x = spawn(function() sleep(0.1) os.execute 'kill -ABRT $PPID' end)\r",
+            PROMPT, "abc" }, "134")
+    end)
+
+    it("Ctrl-Z gives the terminal back; the line is there when it goes on", function()
+        local before, stopped = os.tmpname(), os.tmpname()
+        local script = ("set -m; stty -a >%s; %s; stty -a >%s; echo stopped; fg; echo status $?")
+            :format(before, child.quote(child.neap), stopped)
+        local list = { "env", "TERM=xterm", "HOME=/dev/null/none", "build/static/support/pty",
+            PROMPT, "1 + 1", "1 + 1", "\26", "stopped", "", "> 1 + 1", "1\r", "12", DONE,
+            "--", "bash", "-c", script }
+        local _, out = child.start(list):wait()
+        local was, is = io.open(before):read "a", io.open(stopped):read "a"
+        os.remove(before)
+        os.remove(stopped)
+        assert.is_truthy(#was > 0)
+        assert.equal(was, is)
+        assert.is_truthy(out:find("status 0", 1, true), out)
+    end)
+
+    it("Ctrl-C in a C call that heeds nobody comes when that is over", function()
+        local _, shown = edited { PROMPT,
+            "print 'go' local s = ('a'):rep(30000) s:find '.-b' print 'not here'\r",
+            "2004lgo", "\3", "interrupted", "", PROMPT, "7\r", PROMPT, DONE }
+        assert.is_truthy(shown:find("interrupted", 1, true), shown)
+        assert.is_nil(shown:find("\nnot here", 1, true), shown)
+        assert.is_truthy(shown:find("> 7\n7\n>$"), shown)
+    end)
+
+    it("a paste of a megabyte is one input", function()
+        local path = child.file("\27[200~x = {\n"
+            .. ("    'a line of some characters',\n"):rep(33000) .. "}\n\27[201~")
+        local status, _, bytes = edited { PROMPT, "file:" .. path, PROMPT, "#x\r",
+            "33000", "", PROMPT, DONE }
+        os.remove(path)
+        assert.equal(0, status)
+        assert.is_truthy(bytes:find("#x.-33000"))
+    end)
+
+    it("without libedit it is plain, and says so", function()
+        local folder = os.tmpname()
+        os.remove(folder)
+        local make = "mkdir %s && cc -shared -o %s/libedit.so.2 -x c /dev/null"
+        assert.equal(0, (child.shell(make:format(folder, folder))))
+        local status, shown = terminal({ "> ", "1 + 1\n", "2\n", DONE },
+            { term = "xterm", env = { "NO_COLOR=1", "LD_LIBRARY_PATH=" .. folder } })
+        os.execute("rm -r " .. folder)
+        assert.equal(0, status)
+        assert.is_truthy(shown:find("Lines are not edited: libedit.so.2 is missing, "
+            .. "install libedit2\n> ", 1, true), shown)
+        assert.is_nil(shown:find "\27")
     end)
 end)

@@ -208,6 +208,9 @@ function repl.main(terminal)
         session.read, session.key, session.escapes = editor.read, editor.key, true
         session.height = terminal.height
     end
+    if terminal and terminal.missing then
+        io.write("Lines are not edited: ", terminal.missing, "\n")
+    end
     repl.loop(session)
     if not session.ended then io.write "\n" end
     io.stdout:flush()

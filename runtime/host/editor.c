@@ -206,7 +206,7 @@ void editor_restore(void)
     tcsetattr(STDIN_FILENO, TCSANOW, &editor.cooked);
 }
 
-/* SIGTERM, SIGHUP, SIGTSTP: what they do by default, with the terminal as it was. */
+/* What the signal does by default, with the terminal as it was. */
 static void on_end(int number)
 {
     struct sigaction action = {.sa_handler = SIG_DFL}, ours;
@@ -221,16 +221,21 @@ static void on_end(int number)
     sigaction(number, &ours, NULL); /* it has been stopped, and goes on */
     if (editor.on || editor.keys)
         tcsetattr(STDIN_FILENO, TCSANOW, &editor.raw);
-    if (editor.on)
+    if (editor.on) {
         (void)!write(STDOUT_FILENO, paste_on, sizeof paste_on - 1);
+        raise(SIGWINCH); /* the line is drawn anew */
+    }
     errno = saved;
 }
 
-static void guard(int number)
+static void guard(void)
 {
+    static const int numbers[] = {SIGTERM, SIGHUP, SIGTSTP, SIGABRT,
+                                  SIGSEGV, SIGBUS, SIGFPE,  SIGILL};
     struct sigaction action = {.sa_handler = on_end, .sa_flags = SA_RESTART}, before;
-    if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
-        sigaction(number, &action, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            sigaction(numbers[i], &action, NULL);
 }
 
 /* keys(on): each key comes at once, and is not shown; while no line is edited */
@@ -240,7 +245,7 @@ static int keys(lua_State *L)
     if (editor.on || on == (editor.keys != 0))
         return 0;
     if (on) {
-        guard(SIGTERM), guard(SIGHUP), guard(SIGTSTP);
+        guard();
         tcgetattr(STDIN_FILENO, &editor.cooked);
         editor.raw = editor.cooked;
         editor.raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
@@ -266,7 +271,7 @@ static int begin(lua_State *L)
     tcgetattr(STDIN_FILENO, &editor.cooked);
     editor.hides = editor.hidden = false;
     editor.on = true;
-    guard(SIGTERM), guard(SIGHUP), guard(SIGTSTP);
+    guard();
     locale_t before = enter();
     lib.el_wset(editor.el, EL_UNBUFFERED, 1);
     leave(before);
@@ -597,7 +602,7 @@ static bool make(void)
     return editor.el != NULL;
 }
 
-bool editor_open(lua_State *L, neap *N)
+bool editor_open(lua_State *L, neap *N, const char **missing)
 {
     static const luaL_Reg functions[] = {
         {"begin", begin},       {"feed", feed}, {"add", add},
@@ -607,8 +612,10 @@ bool editor_open(lua_State *L, neap *N)
     const char *term = getenv("TERM");
     if (!term || strcmp(term, "dumb") == 0 || *term == '\0')
         return false;
-    if (!editor.el && (!load() || !make()))
+    if (!editor.el && (!load() || !make())) {
+        *missing = "libedit.so.2 is missing, install libedit2";
         return false;
+    }
     editor.N = N;
     editor.last = '\n';
     atexit(editor_restore);
@@ -616,11 +623,13 @@ bool editor_open(lua_State *L, neap *N)
     return true;
 }
 
-#else /* built without libedit */
+#else
+#pragma message("built without line editing: histedit.h is missing, install libedit-dev")
 
-bool editor_open(lua_State *L, neap *N)
+bool editor_open(lua_State *L, neap *N, const char **missing)
 {
     (void)L, (void)N;
+    *missing = "this neap was built without libedit-dev";
     return false;
 }
 

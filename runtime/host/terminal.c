@@ -83,6 +83,9 @@ void terminal_push(lua_State *L, neap *N)
     luaL_newlib(L, functions);
     lua_pushboolean(L, output);
     lua_setfield(L, -2, "output");
-    lua_pushboolean(L, output && editor_open(L, N));
+    const char *missing = NULL;
+    lua_pushboolean(L, output && editor_open(L, N, &missing));
     lua_setfield(L, -2, "edits");
+    lua_pushstring(L, missing);
+    lua_setfield(L, -2, "missing");
 }

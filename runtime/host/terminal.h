@@ -19,8 +19,9 @@ void terminal_push(lua_State *L, neap *N);
 /* Of the terminal on standard output. */
 int terminal_columns(void);
 
-/* Adds the editing functions to the table on the top; false: lines cannot be edited. [E] */
-bool editor_open(lua_State *L, neap *N);
+/* Adds the editing functions to the table on the top; false: lines cannot be edited, for this
+** terminal is too simple, or because of *missing. [E] */
+bool editor_open(lua_State *L, neap *N, const char **missing);
 
 /* Something is about to be printed, the last of it being s[n - 1]; n 0: it is unknown. */
 void editor_make_room(const char *s, size_t n);

@@ -3,9 +3,11 @@
 ** Each SEND is typed when its EXPECT has been printed behind what the one before expected.
 ** What the terminal shows goes to standard output; the status is the program's, or 128 and
 ** the signal that ended it. It ends by itself after a minute and a half. A SEND of the form
-** `size:100x20` gives the terminal so many columns and lines, `signal:15` sends a signal. */
+** `size:100x20` gives the terminal so many columns and lines, `signal:15` sends a signal,
+** `file:PATH` types what is in the file. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -23,6 +25,29 @@ static size_t length, from; /* of what is shown; where the next EXPECT is looked
 
 static pid_t child;
 
+static void take(int terminal);
+
+/* What is in the file, as fast as it is read. */
+static bool send_file(int terminal, const char *path)
+{
+    char piece[1024];
+    size_t n;
+    FILE *file = fopen(path, "rb");
+    while (file && (n = fread(piece, 1, sizeof piece, file)) > 0) {
+        struct pollfd p = {.fd = terminal, .events = POLLIN | POLLOUT};
+        for (size_t at = 0; at < n;) {
+            poll(&p, 1, -1);
+            if (p.revents & POLLIN)
+                take(terminal);
+            ssize_t sent = p.revents & POLLOUT ? write(terminal, piece + at, n - at) : 0;
+            at += sent > 0 ? (size_t)sent : 0;
+            if (p.revents & POLLHUP)
+                return false;
+        }
+    }
+    return file && fclose(file) == 0;
+}
+
 static bool send_all(int terminal, const char *text)
 {
     struct winsize size = {0};
@@ -31,6 +56,8 @@ static bool send_all(int terminal, const char *text)
         return ioctl(terminal, TIOCSWINSZ, &size) == 0;
     if (sscanf(text, "signal:%d", &number) == 1)
         return kill(child, number) == 0;
+    if (strncmp(text, "file:", 5) == 0)
+        return send_file(terminal, text + 5);
     size_t n = strlen(text);
     ssize_t sent = write(terminal, text, n);
     return sent == (ssize_t)n;
@@ -49,19 +76,26 @@ static char **type(int terminal, char **pairs)
     return pairs;
 }
 
+static bool ended;
+
+/* Reads some of what is shown. */
+static void take(int terminal)
+{
+    ssize_t n = read(terminal, shown + length, SHOWN - length);
+    ended = n == 0 || (n < 0 && errno != EINTR);
+    if (n <= 0)
+        return;
+    fwrite(shown + length, 1, (size_t)n, stdout);
+    fflush(stdout);
+    length += (size_t)n;
+    shown[length] = '\0';
+}
+
 static void play(int terminal, char **pairs)
 {
-    ssize_t n;
-    pairs = type(terminal, pairs);
-    while ((n = read(terminal, shown + length, SHOWN - length)) > 0 ||
-           (n < 0 && errno == EINTR)) {
-        if (n < 0)
-            continue;
-        fwrite(shown + length, 1, (size_t)n, stdout);
-        fflush(stdout);
-        length += (size_t)n;
-        shown[length] = '\0';
+    while (!ended) {
         pairs = type(terminal, pairs);
+        take(terminal);
     }
 }
 

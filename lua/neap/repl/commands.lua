@@ -77,7 +77,7 @@ end
 
 function list.reload(session, name)
     if package.loaded[name] == nil then return nil, "not loaded so far: " .. name end
-    require "neap.reload" (name)
+    neap.reload(name)
     session.write("reloaded " .. name .. "\n")
 end
 
