@@ -57,6 +57,9 @@ describe("the prompt on a pipe", function()
         gives("{ me = <cycle> }", "(function() local t = {} t.me = t return t end)()")
         gives("{ { { { {...} } } } }", "{{{{{{}}}}}}")
         gives([["a\n\"\x00\xFFé"]], [["a\n\"\0\xFFé"]])
+        local _, all = piped "_G\n"
+        assert.is_true(select(2, all:gsub("\n", "")) < 100, all)
+        assert.is_truthy(all:find("\n  string = {...},\n", 1, true), all)
         local _, out = piped "t = {} for i = 1, 1000 do t[i] = i end return t\n"
         assert.is_truthy(out:find("... 900 more", 1, true), out)
     end)
@@ -164,6 +167,8 @@ describe("the prompt on a pipe", function()
         same({ 0, "> no such command; :help lists them\n> \n", "" }, piped ":nonsense\n")
         same({ 0, "> > \n", "no tasklet 99\n" }, piped ":kill 99\n")
         gives("nothing is known of nonsense", ":help nonsense")
+        gives(":help lists the commands, Ctrl-D or :quit ends", "exit()")
+        begins({ 0, "> > 5\n> \n" }, piped "help = 5\nhelp\n")
     end)
 
     it("helps, from the annotations", function()
@@ -246,6 +251,12 @@ describe("the prompt with a line editor", function()
         assert.equal("600\n", mode)
         local _, text = child.shell("cat " .. state .. "/neap/history; rm -rf " .. state)
         assert.equal("1 + 1\n1 + 1\n1 + 12\n", text)
+    end)
+
+    it("finds an input of several lines as one, too", function()
+        looks("> for i = 1, 2 do\n>> print(i)\n>> end\n1\n2\n"
+            .. "> for i = 1, 2 do print(i) end\n1\n2\n>", { PROMPT, "for i = 1, 2 do\r",
+            ">> ", "print(i)\r", ">> ", "end\r", PROMPT, "\27[A\r", PROMPT, DONE })
     end)
 
     it("does without a place for it", function()

@@ -22,6 +22,7 @@ local repl = {}
 ---@field width? fun(): integer columns of the terminal; 80
 ---@field height? fun(): integer lines of it
 ---@field key? fun(seconds: number): boolean waits for a key: whether one was pressed
+---@field remember? fun(line: string) the history has it, too
 ---@field escapes? boolean the terminal knows escape sequences
 ---@field lua_prompts? boolean `_PROMPT` and `_PROMPT2` are heeded, as in lua
 
@@ -44,6 +45,15 @@ local function compile(text, env)
     return f, message, not f and (incomplete(message) or incomplete(first))
 end
 
+-- Lines that are an input together are found as one, too, if they can stand in a line.
+local function remember_whole(session, text)
+    if not session.remember or #text > 1000 then return end
+    if text:find "%-%-" or text:find "%[=*%[" then return end
+    if load(text, "", "t") or load("return " .. text, "", "t") then
+        session.remember((text:gsub("%s*\n%s*", " ")))
+    end
+end
+
 -- Reads on until the input is whole. Its function, or nil and the message.
 local function read_chunk(session, first)
     local text = first:gsub("^%s*=", "return ")
@@ -53,12 +63,21 @@ local function read_chunk(session, first)
         local line = session.read(prompt_of(session, "_PROMPT2", ">> "))
         if not line then return nil, message end
         text = text .. "\n" .. line
+        remember_whole(session, text)
     end
 end
 
+local MOST_LINES = 60 -- of one value, if less depth makes it fewer
+
 local function show(session, value)
-    local width = session.width and session.width() or 80
-    return pretty.format(value, { colour = session.colour, width = width })
+    local options = { colour = session.colour, width = session.width and session.width() or 80 }
+    local text
+    for depth = 4, 1, -1 do
+        options.depth = depth
+        text = pretty.format(value, options)
+        if select(2, text:gsub("\n", "")) < MOST_LINES then break end
+    end
+    return text
 end
 
 local function show_results(session, results)
@@ -130,12 +149,20 @@ local function command(session, line)
     end, f, session, rest)
 end
 
+-- What people try who have never been here.
+local function is_lost(session, line)
+    local word = line:match "^%s*(%a+)%s*%(?%)?%s*$"
+    return (word == "help" or word == "exit" or word == "quit") and session.env[word] == nil
+end
+
 -- One input; false: there are no more.
 local function step(session)
     local line = session.read(prompt_of(session, "_PROMPT", "> "))
     if not line then return false end
     if line:find "^%s*:%a" then
         command(session, line)
+    elseif is_lost(session, line) then
+        session.write ":help lists the commands, Ctrl-D or :quit ends\n"
     elseif line:find "%S" then
         local f, message = read_chunk(session, line)
         if f then
@@ -206,7 +233,7 @@ function repl.main(terminal)
         end)
     if editor then
         session.read, session.key, session.escapes = editor.read, editor.key, true
-        session.height = terminal.height
+        session.height, session.remember = terminal.height, editor.remember
     end
     if terminal and terminal.missing then
         io.write("Lines are not edited: ", terminal.missing, "\n")

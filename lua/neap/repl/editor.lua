@@ -85,7 +85,8 @@ end
 ---@param terminal table what the program knows of it
 ---@param complete fun(text: string): string?, string? what to add to a line up to the cursor;
 ---else what to show. It may wait
----@return { read: (fun(prompt: string): string?), key: fun(seconds: number): boolean }
+---@return { read: (fun(prompt: string): string?), key: (fun(seconds: number): boolean),
+---remember: fun(line: string) }
 function editor.open(terminal, complete)
     local path = history_path()
     load_history(terminal, path)
@@ -100,7 +101,11 @@ function editor.open(terminal, complete)
         if line then remember(terminal, path, line) end
         return line
     end
-    return { read = read, key = function(seconds) return key(terminal, seconds) end }
+    return {
+        read = read,
+        key = function(seconds) return key(terminal, seconds) end,
+        remember = function(line) remember(terminal, path, line) end,
+    }
 end
 
 return editor
