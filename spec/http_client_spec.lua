@@ -66,7 +66,7 @@ local function twice(answer, opts)
     opts = opts or {}
     local got, body
     first(answer, function(session, base)
-        opts.url, opts.timeout = base .. "/", 10
+        opts.url, opts.timeout = base .. "/", 60
         got = table.pack(session:request(opts))
         body = assert(session:get(base .. "/")).body
     end)
@@ -423,7 +423,7 @@ describe("a streamed answer", function()
 
     it("raises from lines when it breaks off", function()
         first("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na\nb", function(session, base)
-            local r = assert(session:get(base, { stream = true, idle_timeout = 0.2 }))
+            local r = assert(session:get(base, { stream = true, idle_timeout = 0.5 }))
             local lines = r:lines("L")
             assert.equal("a\n", lines()) -- and of the next there is only a part
             local ok, err = pcall(lines)
@@ -469,10 +469,10 @@ describe("timeouts", function()
         lying(function(s)
             head(s)
             s:write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
-            realtime.sleep(0.3)
+            realtime.sleep(0.8)
             s:write("b")
         end, function(session, base)
-            local r = assert(session:get(base, { timeout = 0.2, stream = true }))
+            local r = assert(session:get(base, { timeout = 0.5, stream = true }))
             assert.same({ "a", "b" }, { r:read_some(), r:read_some() })
             assert.is_nil(r:read_some())
         end)
@@ -483,10 +483,10 @@ describe("timeouts", function()
             local n = 0
             local r = assert(session:post(base, function()
                 n = n + 1
-                realtime.sleep(0.15)
-                return n < 3 and "x" or nil
-            end, { idle_timeout = 0.1 }))
-            assert.equal("xx", r.body)
+                realtime.sleep(0.6)
+                return n < 2 and "x" or nil
+            end, { idle_timeout = 0.5 }))
+            assert.equal("x", r.body)
         end)
     end)
 
