@@ -53,30 +53,41 @@ struct watchdog {
     pthread_mutex_t lock;
     pthread_cond_t done;
     int ended;
+    const struct scarce *scarce;
     neap *N;
 };
 
+static bool refused(const struct watchdog *w)
+{
+    return __atomic_load_n(&w->scarce->refused, __ATOMIC_RELAXED) > 0;
+}
+
+/* A run that has all the memory it asks for may take its time. */
 static void *watch(void *ud)
 {
     struct watchdog *w = ud;
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 20000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&w->lock);
-    while (!w->ended && pthread_cond_timedwait(&w->done, &w->lock, &until) == 0)
-        ;
+    do {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 20000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        while (!w->ended && pthread_cond_timedwait(&w->done, &w->lock, &until) == 0)
+            ;
+    } while (!w->ended && !refused(w));
     if (!w->ended)
         neap_interrupt(w->N);
     pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
-static int watched_run(neap *N)
+static int watched_run(neap *N, const struct scarce *scarce)
 {
-    struct watchdog w = {
-        .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER, .N = N};
+    struct watchdog w = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                         .done = PTHREAD_COND_INITIALIZER,
+                         .scarce = scarce,
+                         .N = N};
     CHECK(pthread_create(&w.thread, NULL, watch, &w) == 0);
     int r = neap_run(N);
     pthread_mutex_lock(&w.lock);
@@ -95,7 +106,7 @@ static void run(neap *N, struct account *a)
         CHECK(a->scarce.refused && neap_error(N, &why) == NEAP_EMEM && *why);
         return;
     }
-    CHECK((a->scarce.persistent ? watched_run(N) : neap_run(N)) == NEAP_OK ||
+    CHECK((a->scarce.persistent ? watched_run(N, &a->scarce) : neap_run(N)) == NEAP_OK ||
           neap_error(N, NULL) == NEAP_EMEM);
     if (!a->scarce.refused)
         CHECK(a->reported == 0 && neap_status(N, t) == NEAP_DONE);
