@@ -5,6 +5,7 @@ local child = require "spec.support.child"
 
 local variants = child.neap:find("/asan/") and { "asan" } or { "static", "shared" }
 local programs = {
+    ["embed/abi"] = "^$",
     ["embed/hello"] = "^hello world\n$",
     ["embed/errors"] = "^$",
     ["embed/step"] = "^$",

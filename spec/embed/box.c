@@ -1,7 +1,7 @@
 /* A runtime with a memory limit in a box that is not much larger: 64 MiB, as `ulimit -d` has
 ** it. Scripts grow whatever they can; each meets the runtime's limit with an error of Lua's, and
 ** the box never has to refuse anything. Prints the most that was resident, in KiB. */
-#include "embed/check.h"
+#include "embed/kept.h"
 
 #include <stdbool.h>
 #include <sys/resource.h>
@@ -9,7 +9,6 @@
 
 enum { MIB = 1 << 20, LIMIT = 24 * MIB, BOX = 64 * MIB };
 
-static struct kept failed;
 static int refused; /* by the box */
 
 static void *alloc(void *ud, void *p, size_t old, size_t n)
@@ -22,13 +21,6 @@ static void *alloc(void *ud, void *p, size_t old, size_t n)
     void *q = realloc(p, n);
     refused += !q;
     return q;
-}
-
-static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
-{
-    (void)ud, (void)t, (void)trace;
-    keep(&failed, message, strlen(message));
-    keep(&failed, "\n", 1);
 }
 
 /* Two connected streams; a tasklet that feeds one of them without end. */
@@ -55,23 +47,15 @@ static const char *const scripts[] = {
 
 static void contained(const char *script)
 {
-    neap_config c = {.size = sizeof c,
-                     .alloc = alloc,
-                     .fail = on_fail,
-                     .mem_limit = LIMIT,
-                     .slice_ns = 1000000};
-    neap *N = neap_new(&c, NULL);
-    CHECK(N);
-    failed.length = 0;
-    CHECK(neap_text(N, script, strlen(script), "=t").id);
+    neap *N = open_with((neap_config){.alloc = alloc, .mem_limit = LIMIT, .slice_ns = 1000000});
+    text(N, script);
     while (failed.length == 0)
         CHECK(neap_step(N, 0.001, 10000000) >= 0);
-    neap_stats s = {.size = sizeof s};
-    neap_get_stats(N, &s);
+    size_t peak = figures(N).mem_peak;
     bool told =
         strstr(failed.text, "not enough memory") || strstr(failed.text, "Cannot allocate");
-    if (!told || s.mem_peak > LIMIT + LIMIT / 2) {
-        fprintf(stderr, "%s\n%zu %s\n", script, s.mem_peak, failed.text);
+    if (!told || peak > LIMIT + LIMIT / 2) {
+        fprintf(stderr, "%s\n%zu %s\n", script, peak, failed.text);
         exit(1);
     }
     neap_free(N);

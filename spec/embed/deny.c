@@ -1,36 +1,22 @@
 /* What a host denies is not there, however a script asks for it; and what it does not deny
 ** is. Each bit alone, then all. */
-#include "embed/check.h"
+#include "embed/kept.h"
 #include "lauxlib.h"
 
 #include <unistd.h>
 
-static struct kept failed;
-
-static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
-{
-    (void)ud, (void)t, (void)trace;
-    keep(&failed, message, strlen(message));
-    keep(&failed, "\n", 1);
-}
-
 /* Whether the chunk runs to its end. */
 static int runs(neap *N, const char *s)
 {
-    neap_task t = neap_text(N, s, strlen(s), "=t");
-    failed.length = 0;
-    *failed.text = '\0';
-    CHECK(t.id);
+    forget();
+    neap_task t = text(N, s);
     CHECK(neap_run(N) == NEAP_OK);
     return neap_status(N, t) == NEAP_DONE;
 }
 
 static neap *open_one(unsigned deny)
 {
-    neap_config c = {.size = sizeof c, .fail = on_fail, .deny = deny};
-    neap *N = neap_new(&c, NULL);
-    CHECK(N);
-    return N;
+    return open_with((neap_config){.deny = deny});
 }
 
 /* ---- names ---- */

@@ -1,25 +1,10 @@
 /* Scripts that mean harm, under every limit that neap.h has. Each is contained: it ends, and
 ** the script beside it goes on. (docs/embedding.md names what is not contained.) */
-#include "embed/check.h"
+#include "embed/kept.h"
 #include "lauxlib.h"
 
 #include <stdbool.h>
 #include <time.h>
-
-static struct kept out, failed;
-
-static void on_write(void *ud, const char *s, size_t n)
-{
-    (void)ud;
-    keep(&out, s, n);
-}
-
-static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
-{
-    (void)ud, (void)t, (void)trace;
-    keep(&failed, message, strlen(message));
-    keep(&failed, "\n", 1);
-}
 
 /* The time that this program has had: others may hold up the machine. */
 static int64_t on_clock(void *ud)
@@ -30,37 +15,17 @@ static int64_t on_clock(void *ud)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-static void forget(void)
-{
-    out.length = failed.length = 0;
-    *out.text = *failed.text = '\0';
-}
-
 enum {
     ALL = NEAP_FS | NEAP_NET | NEAP_PROC | NEAP_CMOD | NEAP_ENV | NEAP_BYTECODE | NEAP_DEBUG
 };
 
 static neap *open_one(unsigned deny, int64_t runaway_ns)
 {
-    neap_config c = {.size = sizeof c,
-                     .write = on_write,
-                     .fail = on_fail,
-                     .clock = on_clock,
-                     .mem_limit = 8 << 20,
-                     .slice_ns = 1000000,
-                     .runaway_ns = runaway_ns,
-                     .deny = deny};
-    neap *N = neap_new(&c, NULL);
-    CHECK(N);
-    forget();
-    return N;
-}
-
-static neap_task text(neap *N, const char *s)
-{
-    neap_task t = neap_text(N, s, strlen(s), "=t");
-    CHECK(t.id);
-    return t;
+    return open_with((neap_config){.clock = on_clock,
+                                   .mem_limit = 8 << 20,
+                                   .slice_ns = 1000000,
+                                   .runaway_ns = runaway_ns,
+                                   .deny = deny});
 }
 
 /* Steps until it has ended. One whose id is stale already has failed before others did. */

@@ -1,6 +1,6 @@
 /* Rules of neap.h, one after the other: what a step does in which order, how tasklets end,
 ** groups, the collector's pace, new code, references, figures. */
-#include "embed/check.h"
+#include "embed/kept.h"
 #include "lauxlib.h"
 
 #include <signal.h>
@@ -8,41 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct kept out, failed;
-
-static void on_write(void *ud, const char *s, size_t n)
-{
-    (void)ud;
-    keep(&out, s, n);
-}
-
-static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
-{
-    (void)ud, (void)t, (void)trace;
-    keep(&failed, message, strlen(message));
-    keep(&failed, "\n", 1);
-}
-
-static void forget(void)
-{
-    out.length = failed.length = 0;
-    *out.text = *failed.text = '\0';
-}
-
 static neap *open_one(void)
 {
-    neap_config c = {.size = sizeof c, .write = on_write, .fail = on_fail};
-    neap *N = neap_new(&c, NULL);
-    CHECK(N);
-    forget();
-    return N;
-}
-
-static neap_task text(neap *N, const char *s)
-{
-    neap_task t = neap_text(N, s, strlen(s), "=t");
-    CHECK(t.id);
-    return t;
+    return open_with((neap_config){0});
 }
 
 static int printed(const char *s)
@@ -52,13 +20,6 @@ static int printed(const char *s)
         fprintf(stderr, "printed: %s\n", out.text);
     forget();
     return same;
-}
-
-static neap_stats figures(neap *N)
-{
-    neap_stats s = {.size = sizeof s};
-    neap_get_stats(N, &s);
-    return s;
 }
 
 /* ---- steps ---- */
@@ -259,10 +220,7 @@ static int on_load(void *ud, lua_State *L, const char *name)
 
 static void test_reload(void)
 {
-    neap_config c = {.size = sizeof c, .write = on_write, .fail = on_fail, .load = on_load};
-    neap *N = neap_new(&c, NULL);
-    CHECK(N);
-    forget();
+    neap *N = open_with((neap_config){.load = on_load});
     CHECK(neap_reload(N, "mod") == NEAP_EARG && neap_reload(N, NULL) == NEAP_EARG);
     code = "return {f = function() io.write 'old ' sleep(1) io.write 'old ' end, gone = 1}";
     text(N, "mod = require 'mod' while true do mod.f() end");

@@ -1,55 +1,14 @@
 /* A game's loop in small: steps, the two clocks, limits, groups, posts, answers, references. */
-#include "embed/check.h"
+#include "embed/kept.h"
 #include "lauxlib.h"
 
 #include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
 
-static struct kept out, failed;
-
-static void on_write(void *ud, const char *s, size_t n)
-{
-    (void)ud;
-    keep(&out, s, n);
-}
-
-static void on_fail(void *ud, neap_task t, const char *message, const char *trace)
-{
-    (void)ud, (void)t, (void)trace;
-    keep(&failed, message, strlen(message));
-    keep(&failed, "\n", 1);
-}
-
-static void forget(void)
-{
-    out.length = failed.length = 0;
-    *out.text = *failed.text = '\0';
-}
-
-static neap *new_runtime(neap_config *c)
-{
-    const char *why = "";
-    c->size = sizeof *c;
-    c->write = on_write;
-    c->fail = on_fail;
-    neap *N = neap_new(c, &why);
-    if (!N)
-        fprintf(stderr, "%s\n", why);
-    CHECK(N);
-    forget();
-    return N;
-}
-
-static neap_task text(neap *N, const char *s)
-{
-    return neap_text(N, s, strlen(s), "=t");
-}
-
 static int status_after(neap *N, const char *s, int steps)
 {
     neap_task t = text(N, s);
-    CHECK(t.id);
     for (int i = 0; i < steps; i++)
         neap_step(N, 0.25, -1);
     return neap_status(N, t);
@@ -59,8 +18,7 @@ static int status_after(neap *N, const char *s, int steps)
 
 static void test_step(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     CHECK(neap_timeout(N) == -1);
     neap_task t = text(N, "for i = 1, 3 do print(i, neap.now()) sleep(0.5) end");
     CHECK(neap_timeout(N) == 0);
@@ -86,8 +44,7 @@ static void test_step(void)
 /* sleep(0) waits for the next step. */
 static void test_next_frame(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     text(N, "for i = 1, 100 do print(i) sleep(0) end");
     for (int i = 0; i < 3; i++)
         neap_step(N, 0, -1);
@@ -97,8 +54,7 @@ static void test_next_frame(void)
 
 static void test_budget(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     for (int i = 0; i < 10; i++)
         text(N, "print '.'");
     CHECK(neap_step(N, 0, 0) == 1 && out.length == 2); /* one tasklet */
@@ -113,7 +69,7 @@ static void test_budget(void)
 static void test_limits(void)
 {
     neap_config c = {.slice_ns = 1000000};
-    neap *N = new_runtime(&c);
+    neap *N = open_with(c);
     text(N, "while not done do end print 'saw it'");
     text(N, "print 'other' done = true");
     for (int i = 0; i < 1000 && !strstr(out.text, "saw it"); i++)
@@ -122,7 +78,7 @@ static void test_limits(void)
     neap_free(N);
 
     c = (neap_config){.runaway_ns = 20000000};
-    N = new_runtime(&c);
+    N = open_with(c);
     CHECK(status_after(N, "while true do pcall(function() while true do end end) end", 1) ==
           NEAP_FAILED);
     CHECK(strstr(failed.text, "has held on for"));
@@ -142,7 +98,7 @@ static void test_limits(void)
 static void test_memory(void)
 {
     neap_config c = {.mem_limit = 4 << 20};
-    neap *N = new_runtime(&c);
+    neap *N = open_with(c);
     CHECK(status_after(N, "local t = {} for i = 1, 1e9 do t[i] = {} end", 1) == NEAP_FAILED);
     CHECK(strstr(failed.text, "not enough memory"));
     CHECK(status_after(N, "print(pcall(string.rep, 'x', 1e8)) print 'lives'", 1) == NEAP_DONE);
@@ -156,7 +112,7 @@ static void test_deny(void)
 {
     neap_config c = {.deny = NEAP_FS | NEAP_NET | NEAP_PROC | NEAP_CMOD | NEAP_ENV |
                              NEAP_BYTECODE | NEAP_DEBUG};
-    neap *N = new_runtime(&c);
+    neap *N = open_with(c);
     CHECK(status_after(
               N,
               "assert(not (io.open or io.lines or io.popen or os.exit or os.getenv or "
@@ -189,8 +145,7 @@ static void on_end(neap *N, neap_task t, int ok, void *ud)
 
 static void test_tasks(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     neap_task a =
         text(N, "local x <close> = setmetatable({}, {__close = function() print 'a closed' "
                 "end}) while true do pcall(sleep, 1) end");
@@ -228,9 +183,7 @@ static void test_tasks(void)
     CHECK(out.length > 0);
     CHECK(neap_kill_group(N, 17) == 2 && neap_kill_group(N, 17) == 0);
     CHECK(neap_kill_group(N, 0) == NEAP_EARG);
-    neap_stats s = {.size = sizeof s};
-    neap_get_stats(N, &s);
-    CHECK(s.tasks == 0 && s.timers == 0);
+    CHECK(figures(N).tasks == 0 && figures(N).timers == 0);
     ended.length = 0;
     CHECK(neap_then(N, text(N, "sleep(1e9)"), on_end, name_z) == NEAP_OK);
     neap_free(N);
@@ -249,8 +202,7 @@ static int ask(lua_State *L)
 
 static void test_answers(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     lua_register(neap_lua(N), "ask", ask);
     text(N, "print(ask()) print(pcall(ask))");
     neap_step(N, 0, -1);
@@ -303,8 +255,7 @@ static void *send_many(void *arg)
 
 static void test_threads(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     neap_chan ch = neap_channel(N, "in", 8);
     CHECK(ch.id && neap_channel(N, "in", 8).id == ch.id);
     neap_task t =
@@ -340,8 +291,7 @@ static int hit(lua_State *L)
 
 static void test_refs(void)
 {
-    neap_config c = {0};
-    neap *N = new_runtime(&c);
+    neap *N = open_with((neap_config){0});
     lua_State *L = neap_lua(N);
     lua_register(L, "hit", hit);
     neap_push_ref(L, "enemy", 17);
@@ -361,9 +311,7 @@ static void test_refs(void)
     status_after(N, "assert(hit(f) == 17 and not pcall(hit, e)) e, f = nil, nil", 1);
     neap_gc(N, -1);
     neap_gc(N, -1);
-    neap_stats s = {.size = sizeof s};
-    neap_get_stats(N, &s);
-    CHECK(s.refs == 0);
+    CHECK(figures(N).refs == 0);
     neap_free(N);
 }
 
