@@ -802,6 +802,38 @@ describe("a lying server", function()
     end)
 end)
 
+describe("a connection that rests", function()
+    it("is not used when something has just come on it", function()
+        local peer
+        lying(function(stream)
+            for _ in function() return head(stream) end do
+                peer = stream
+                stream:write(GOOD)
+            end
+        end, function(session, base, connections)
+            for n = 1, 3 do
+                assert.equal("good", assert(session:post(base, "")).body)
+                assert.equal(n, connections())
+                peer:write((GOOD:gsub("good", "evil")))
+                peer:flush() -- in the kernel now; the reactor need not have had a turn
+            end
+        end)
+    end)
+
+    it("is not waited for", function()
+        lying(function(stream, n)
+            head(stream)
+            if n > 1 then stream:write(GOOD) end
+            stream:read("a")
+        end, function(session, base, connections)
+            local hangs = spawn(session.get, session, base)
+            repeat realtime.sleep(0.005) until connections() == 1
+            assert.equal("good", assert(session:get(base)).body)
+            hangs:kill()
+        end)
+    end)
+end)
+
 describe("a connection that the server has closed", function()
     it("is not used again", function() -- 230
         lying(function(stream)

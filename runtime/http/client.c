@@ -241,7 +241,7 @@ static int start(lua_State *L)
     set_options(L, t);
     if (h->closed || pool_begin(t) < 0) /* a finalizer may close it */
         return luaL_error(L, "not enough memory");
-    pool_settle(&h->pool);
+    pool_hurry(&h->pool);
     return 1;
 }
 

@@ -333,6 +333,11 @@ void pool_settle(struct pool *p)
 
 /* ---- transfers ---- */
 
+void pool_hurry(struct pool *p)
+{
+    act(p, CURL_SOCKET_TIMEOUT, 0);
+}
+
 int pool_begin(struct transfer *t)
 {
     struct pool *p = t->pool;

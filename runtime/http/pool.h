@@ -53,6 +53,9 @@ int pool_keep_cookies(struct pool *p);
 /* Has libcurl begin a transfer, whose handle is complete. 0 or -ENOMEM. */
 int pool_begin(struct transfer *t);
 
+/* Has libcurl do at once what it would do in the next turn: send. Then settles. */
+void pool_hurry(struct pool *p);
+
 /* Takes it away from libcurl: its connection is closed if it was in use. */
 void pool_stop(struct transfer *t);
 

@@ -47,19 +47,30 @@ local function check_option(name, value)
     end
 end
 
+-- What a session's requests are when they say nothing else.
+local function base_of(opts)
+    local base = {}
+    for name, default in pairs(numbers) do base[name] = default end
+    for name, value in pairs(opts) do
+        check_option(name, value)
+        base[name] = value
+    end
+    base.headers = fields.check(opts.headers or {})
+    base.limited = opts.max_body ~= nil
+    return base
+end
+
 -- A request: what the options say, over what the session's say.
 local function merge(session, opts)
-    local r = {}
-    for name, default in pairs(numbers) do r[name] = default end
-    for _, set in ipairs { session.opts, opts } do
-        for name, value in pairs(set) do
-            check_option(name, value)
-            if name ~= "headers" then r[name] = value end
-        end
+    local r = setmetatable({}, session.over)
+    for name, value in pairs(opts) do
+        check_option(name, value)
+        r[name] = value
     end
-    r.headers = fields.check(session.opts.headers or {})
+    r.headers = {}
+    for name, list in pairs(session.base.headers) do r.headers[name] = list end
     for name, list in pairs(fields.check(opts.headers or {})) do r.headers[name] = list end
-    r.bounded = not r.stream or opts.max_body or session.opts.max_body
+    r.limited = not r.stream or opts.max_body ~= nil or session.base.limited
     return r
 end
 
@@ -228,9 +239,9 @@ local function begin(session, r)
         idempotent = IDEMPOTENT[r.method] and not r.pieces, stream = r.stream,
         shares = target.scheme == "https",
         encodings = r.decompress ~= false and "" or nil,
-        unverified = r.verify == false, ca_file = r.ca, cert = r.cert, key = r.key,
+        unverified = r.verify == false, ca_file = r.ca, cert = r.cert or nil, key = r.key or nil,
         connect_timeout = math.max(r.connect_timeout - (now() - began), 0),
-        max_body = r.bounded and r.max_body or nil, max_head = r.max_head,
+        max_body = r.limited and r.max_body or nil, max_head = r.max_head,
     }
 end
 
@@ -261,7 +272,7 @@ local function redirect(r, response)
         for _, name in ipairs { "authorization", "cookie", "proxy-authorization" } do
             r.headers[name] = nil
         end
-        r.cert, r.key = nil, nil
+        r.cert, r.key = false, false
     elseif not to.user then
         to.user, to.password = from.user, from.password
     end
@@ -409,7 +420,8 @@ end
 
 ---Requests that share cookies, connections and options.
 ---@class http_session
----@field package opts table
+---@field package base table its options, and the defaults
+---@field package over table the metatable of its requests
 ---@field package pool any
 ---@field closed boolean?
 local Session = {}
@@ -483,16 +495,20 @@ end
 
 Session.__close = Session.close
 
+local function new(base, cookies)
+    return setmetatable({ base = base, over = { __index = base }, pool = curl.pool(cookies) },
+        Session)
+end
+
 ---@param opts? table what each of its requests is done with, unless that says otherwise
 ---@return http_session
 function client.session(opts)
-    local session = setmetatable({ opts = opts or {}, pool = curl.pool(true) }, Session)
-    local ok, err = neap.pcall(merge, session, {})
-    if not ok then error(err, 2) end
-    return session
+    local ok, base = neap.pcall(base_of, opts or {})
+    if not ok then error(base, 2) end
+    return new(base, true)
 end
 
-local own = setmetatable({ opts = {}, pool = curl.pool(false) }, Session)
+local own = new(base_of {}, false)
 
 ---As session:request, without cookies.
 function client.request(opts) return request(own, opts) end

@@ -2,9 +2,24 @@
 
 local fields = {}
 
--- name in lower case -> the list of its values
-local function all(self, name)
-    return self.lists[name:lower()] or {}
+local STATE = {} -- the key of what a table of fields knows: the text, or names and lists
+
+-- The names in lower case, in their order, and by them the lists of values.
+local function parsed(self)
+    local state = self[STATE]
+    if state.text then
+        local text = state.text
+        state.text, state.names, state.lists = nil, {}, {}
+        for name, value in text:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)") do
+            name = name:lower()
+            if not state.lists[name] then
+                state.lists[name] = {}
+                state.names[#state.names + 1] = name
+            end
+            table.insert(state.lists[name], (value:gsub("[ \t]+$", "")))
+        end
+    end
+    return state
 end
 
 local methods = {}
@@ -13,14 +28,28 @@ local methods = {}
 ---@param name string in any case
 ---@return string[]
 function methods:all(name)
-    return { table.unpack(all(getmetatable(self), name)) }
+    return { table.unpack(parsed(self).lists[name:lower()] or {}) }
 end
 
-local function get(meta, name)
-    if type(name) ~= "string" then return nil end
-    local list = all(meta, name)
-    if name:lower() == "set-cookie" or #list == 0 then return list[1] end
+local function get(self, name)
+    local list = parsed(self).lists[name]
+    if not list or #list == 1 or name == "set-cookie" then return list and list[1] end
     return table.concat(list, ", ")
+end
+
+local Fields = { __name = "fields" }
+
+function Fields:__index(name)
+    if methods[name] or type(name) ~= "string" then return methods[name] end
+    return get(self, name:lower())
+end
+
+function Fields:__pairs()
+    local names, i = parsed(self).names, 0
+    return function()
+        i = i + 1
+        if names[i] then return names[i], get(self, names[i]) end
+    end
 end
 
 ---The fields of a head: a table that is asked by name in any case; `pairs` gives lower-case
@@ -29,24 +58,7 @@ end
 ---@param text string the lines between the status and the blank line
 ---@return table
 function fields.parse(text)
-    local meta = { lists = {}, names = {} }
-    for name, value in text:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)") do
-        name = name:lower()
-        if not meta.lists[name] then
-            meta.lists[name] = {}
-            meta.names[#meta.names + 1] = name
-        end
-        table.insert(meta.lists[name], (value:gsub("[ \t]+$", "")))
-    end
-    function meta.__index(_, name) return methods[name] or get(meta, name) end
-    function meta.__pairs()
-        local i = 0
-        return function()
-            i = i + 1
-            if meta.names[i] then return meta.names[i], get(meta, meta.names[i]) end
-        end
-    end
-    return setmetatable({}, meta)
+    return setmetatable({ [STATE] = { text = text } }, Fields)
 end
 
 local function check(name, value)
