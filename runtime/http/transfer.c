@@ -272,7 +272,7 @@ static int on_message(CURL *easy, curl_infotype type, char *s, size_t n, void *u
 static int on_rewind(void *ud, curl_off_t offset, int origin)
 {
     struct transfer *t = ud;
-    if (t->pieces || !t->idempotent || origin != SEEK_SET || (size_t)offset > t->out_length)
+    if (!t->idempotent || origin != SEEK_SET || (size_t)offset > t->out_length)
         return CURL_SEEKFUNC_FAIL;
     t->out_at = (size_t)offset;
     return CURL_SEEKFUNC_OK;
