@@ -201,6 +201,102 @@ describe("tls withstands", function()
         peer:kill()
     end)
 
+    -- Of a ticket in two records, the client gets one: then nothing can be sent before the other.
+    describe("half a message of TLS's own:", function()
+        -- For proxy: handle(record, way, send) gets whole records.
+        local function by_record(handle)
+            local rest = { up = "", down = "" }
+            return function(data, way, send)
+                local text = rest[way] .. data
+                while #text >= 5 and #text >= 5 + string.unpack(">I2", text, 4) do
+                    local n = 5 + string.unpack(">I2", text, 4)
+                    handle(text:sub(1, n), way, send)
+                    text = text:sub(n + 1)
+                end
+                rest[way] = text
+            end
+        end
+
+        -- A server holds back half a ticket, and a write waits: body(client, reading, writing,
+        -- go, leave); go() lets the other half come, leave() ends the connection.
+        local function stuck(body)
+            local server = child.start { "openssl", "s_server", "-accept", "127.0.0.1:0", "-rev",
+                "-cert", good.cert, "-key", good.key, "-Verify", "1", "-CAfile", ca.cert,
+                "-max_send_frag", "512", "-num_tickets", "1" }
+            local finished, parts, rest = false, 0, channel()
+            local port, done = proxy(tonumber(server:printed("ACCEPT [%d.]+:(%d+)")),
+                by_record(function(record, way, send)
+                    local secret = record:byte() == 23
+                    if way == "up" and secret then finished = true end
+                    if way == "down" and secret and finished then parts = parts + 1 end
+                    if parts ~= 2 or rest:receive() then send(record) end
+                    if parts == 2 then parts = 3 end
+                end))
+            local client = neap.must(net.connect("localhost", port,
+                { tls = { ca = ca.cert, cert = good.cert, key = good.key } }))
+            local reading = spawn(function() return client:read() end)
+            local writing
+            repeat
+                writing = spawn(function() return client:write("hello\n") end)
+                sleep(0.01)
+            until writing.alive
+            local function leave()
+                rest:close()
+                done()
+            end
+            body(client, reading, writing, function() rest:send(true) end, leave)
+            client:close()
+            leave()
+            server:kill()
+        end
+
+        it("a write waits for the rest, which comes to the one who reads", function()
+            stuck(function(client, reading, writing, go)
+                go()
+                assert.same({ true, client }, { writing:join() })
+                assert.same({ true, "olleh" }, { reading:join() })
+            end)
+        end)
+
+        it("a write waits for the rest, though nobody reads", function()
+            stuck(function(client, reading, writing, go)
+                reading:kill()
+                sleep(0.01)
+                assert.is_true(writing.alive)
+                go()
+                assert.same({ true, client }, { writing:join() })
+                assert.equal("olleh", client:read())
+            end)
+        end)
+
+        it("a write hears that the connection ends", function()
+            stuck(function(_, reading, writing, _, leave)
+                reading:kill()
+                leave()
+                assert.same({ true, nil, "truncated", "EPROTO" }, { writing:join() })
+            end)
+        end)
+
+        it("a write that is killed leaves it to the next", function()
+            stuck(function(client, reading, writing, go)
+                writing:kill()
+                local next_writing = spawn(function() return client:write("again\n") end)
+                schedule()
+                go()
+                assert.same({ true, client }, { next_writing:join() })
+                reading:join()
+            end)
+        end)
+
+        it("a write hears that its stream is closed", function()
+            stuck(function(client, reading, writing)
+                reading:kill()
+                client:close()
+                assert.same({ true, nil, "closed", "ECLOSED" }, { writing:join() })
+            end)
+        end)
+    end)
+
     it("records without content", function()
         local listener <close> = listen()
         local told = channel()

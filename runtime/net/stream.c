@@ -129,12 +129,21 @@ static void notify(struct stream *s)
 
 /* ---- input ---- */
 
+/* Reads for a writer that waits for the rest of a message of TLS's own, whether anybody else
+** reads or not. Whether there is still only a part of it. */
+static bool is_stuck(struct stream *s)
+{
+    return s->tls && s->tls->stuck && stream_fill(s) == -EAGAIN && s->tls->stuck;
+}
+
 static void on_input(struct watch *w, int events)
 {
     struct stream *s = container_of(w, struct stream, in);
     s->hot = true;
     if (events & WATCH_ERROR)
         s->in_error = EIO;
+    if (is_stuck(s))
+        return;
     if (s->notify)
         s->notify(s);
     else if (!list_empty(&s->reader.waiters))
@@ -230,6 +239,7 @@ static int input_ends(struct stream *s)
 /* The n bytes at `from`, in the shared buffer behind room for their text, go through TLS. */
 static int decrypt(struct stream *s, const char *from, size_t n)
 {
+    bool stuck = s->tls->stuck;
     size_t got = s->tls->part->open(s->tls, from, n, s->rt->read_buffer);
     if (got > 0)
         hold(s, got);
@@ -237,6 +247,8 @@ static int decrypt(struct stream *s, const char *from, size_t n)
         stream_break(s, s->tls->error, s->tls->code, NULL);
     else if (s->tls->ended)
         input_ends(s);
+    if (stuck && !s->tls->stuck)
+        watch_start(s->rt->reactor, &s->out); /* who waits for room goes on */
     if (got > 0)
         return 1;
     return s->in_error ? -s->in_error : s->ended ? 0 : -EAGAIN;
@@ -291,7 +303,7 @@ void stream_want_input(struct stream *s)
 
 void stream_want_room(struct stream *s)
 {
-    watch_start(s->rt->reactor, &s->out);
+    watch_start(s->rt->reactor, s->tls && s->tls->stuck ? &s->in : &s->out);
 }
 
 /* ---- output ---- */
@@ -425,7 +437,8 @@ static void emit(void *owner, const char *p, size_t n)
 static ssize_t encrypt(struct stream *s, const char *p, size_t n)
 {
     size_t done = 0;
-    while (s->tls->ready && done < n && buffer_length(&s->output) < STREAM_HIGH_WATER) {
+    while (s->tls->ready && !s->tls->stuck && done < n &&
+           buffer_length(&s->output) < STREAM_HIGH_WATER) {
         size_t taken = s->tls->part->seal(s->tls, p + done, n - done);
         if (s->tls->error)
             stream_break(s, s->tls->error, s->tls->code, NULL);
@@ -433,6 +446,8 @@ static ssize_t encrypt(struct stream *s, const char *p, size_t n)
             return -s->out_error;
         done += taken;
     }
+    if (s->tls->stuck)
+        stream_want_input(s);
     return (ssize_t)done;
 }
 
@@ -454,6 +469,9 @@ void stream_break(struct stream *s, int error, const char *code, const char *rea
     s->in_error = error;
     s->out_error = s->out_error ? s->out_error : error;
     watch_stop(s->rt->reactor, &s->in);
+    if (s->tls->stuck)
+        watch_start(s->rt->reactor, &s->out); /* who waits for room hears of it */
+    s->tls->stuck = false;
 }
 
 /* Ends TLS before the socket goes. What broke it is not what the socket is like. */

@@ -192,6 +192,7 @@ static size_t open_records(struct tls *t, const char *from, size_t n, char *to)
     } while (total < room && (c->in_length > 0 || SSL_has_pending(c->ssl)));
     if (!t->ready)
         t->ready = SSL_is_init_finished(c->ssl);
+    t->stuck = t->stuck && !t->error && SSL_in_init(c->ssl);
     SSL_free_buffers(c->ssl); /* a message of the handshake leaves one for writing */
     c->in_length = 0;
     return total;
@@ -206,7 +207,10 @@ static size_t seal(struct tls *t, const char *p, size_t n)
     forget_errors();
     if (SSL_write_ex(c->ssl, p, n < RECORD_MAX ? n : RECORD_MAX, &done) == 1)
         return done;
-    broken(c);
+    if (SSL_get_error(c->ssl, 0) == SSL_ERROR_WANT_READ)
+        t->stuck = true;
+    else
+        broken(c);
     return 0;
 }
 

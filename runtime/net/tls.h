@@ -14,8 +14,9 @@ struct tls {
     void (*emit)(void *owner, const char *p, size_t n); /* sends to the peer what lies at p */
     void *owner;                                        /* the stream */
     bool ready;                                         /* the handshake is done */
-    bool ended;       /* the peer has ended its direction, with close_notify */
-    int error;        /* an errno: what broke it; 0: nothing has */
+    bool ended; /* the peer has ended its direction, with close_notify */
+    bool stuck; /* nothing can be sealed before the rest of a message of TLS's own has come */
+    int error;  /* an errno: what broke it; 0: nothing has */
     const char *code; /* then: how scripts are told */
     char reason[256];
     double patience; /* seconds for the handshake, from the first operation on */
@@ -48,7 +49,8 @@ struct part_tls {
     ** `to`. Takes the handshake on as well: a client's begins with n = 0. */
     size_t (*open)(struct tls *t, const char *from, size_t n, char *to);
 
-    /* Encrypts and emits some of the n > 0 bytes at p; how many, 0 if that broke it. */
+    /* Encrypts and emits some of the n > 0 bytes at p; how many, 0 if that broke it, or it is
+    ** stuck. */
     size_t (*seal)(struct tls *t, const char *p, size_t n);
 
     /* Emits the end of our direction, once. */
