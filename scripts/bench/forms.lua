@@ -2,7 +2,7 @@
 -- for each request, which waits on a reply channel; `deferreds`: the rest of the request is
 -- the callback of a deferred that the worker fires.
 
-local requests = tonumber((...)) or 30000
+local requests = tonumber((...)) or 5000
 local work = channel(64)
 local answered = 0
 

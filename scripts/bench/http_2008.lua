@@ -118,7 +118,7 @@ end
 if arg and arg[3] then
     return start(arg[1], arg[2], tonumber(arg[3])) -- which goes on when main has returned
 end
-local rounds = tonumber(arg and arg[1]) or 500
+local rounds = tonumber(arg and arg[1]) or 200
 for _, case in ipairs { "protocol direct", "protocol tasklets", "protocol instances",
     "protocol deferreds", "server direct", "server instances", "server deferreds" } do
     local stack, form = case:match("(%a+) (%a+)")
