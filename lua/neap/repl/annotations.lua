@@ -85,7 +85,7 @@ local function defined(line)
     local name, args = line:match "^function%s+([%w_.:]+)(%b())"
     if name then return { name = name, args = args } end
     local is_local, value
-    is_local, name, value = line:match "^(l?o?c?a?l?)%s*([%a_][%w_.]*)%s*=%s*(.*)$"
+    is_local, name, value = line:match "^(l?o?c?a?l?) ?([%a_][%w_.]*)%s*=%s*(.*)$"
     return name and { name = name, value = value, is_local = is_local == "local" } or nil
 end
 
@@ -142,14 +142,13 @@ function Source:take(comment, definition)
         returns = block.returns, target = target })
 end
 
--- Takes each definition, with the comment that stands right above it.
+-- Takes each definition that has a comment right above it, and in neap.types all of them.
 function Source:read(text)
     local comment = {}
     for line in text:gmatch "([^\n]*)\n" do
-        local said = line:match "^%-%-%-%s?(.*)$"
-        if said then
-            if not said:find "^@meta" then comment[#comment + 1] = said end
-        else
+        if line:sub(1, 3) == "---" then
+            if line:sub(4, 8) ~= "@meta" then comment[#comment + 1] = line:match "^...%s?(.*)$" end
+        elseif #comment > 0 or self.is_types then
             local definition = defined(line)
             if definition or #comment > 0 then self:take(comment, definition) end
             comment = {}
@@ -163,7 +162,7 @@ local function read(all, module, text)
     local is_types = module:find "^neap%.types%."
     if is_types then public = text:match "^%-%-%-@meta%s+([%w_.]+)" end
     if public == "_" then public = nil end
-    local returned = text:match ".*\nreturn ([^\n]*)" or ""
+    local returned = text:match "^.*\nreturn ([^\n]*)" or ""
     local own = returned:match "^setmetatable%(([%w_]+)" or returned:match "^[%w_]+$" or ""
     -- `http` in neap.http.form stands for neap.http
     local above = module:match("^.*%." .. own .. "%f[.]")
