@@ -385,8 +385,8 @@ describe("the prompt with a line editor", function()
         local script = ("set -m; stty -a >%s; %s; stty -a >%s; echo stopped; fg; echo status $?")
             :format(before, child.quote(child.neap), stopped)
         local list = { "env", "TERM=xterm", "HOME=/dev/null/none", "build/static/support/pty",
-            PROMPT, "1 + 1", "1 + 1", "\26", "stopped", "", "> 1 + 1", "1\r", "12", DONE,
-            "--", "bash", "-c", script }
+            PROMPT, "1 + 1", "1 + 1", "\26", "stopped", "", "> 1 + 1", "1\r", "12", "",
+            PROMPT, DONE, "--", "bash", "-c", script }
         local _, out = child.start(list):wait()
         local was, is = io.open(before):read "a", io.open(stopped):read "a"
         os.remove(before)
