@@ -207,3 +207,30 @@ describe("descriptors that a peer passes", function()
         listener:close()
     end)
 end)
+
+describe("a descriptor's number that is used again at once", function()
+    it("brings the new owner no event of the old one", function()
+        local again = 0
+        for _ = 1, 50 do
+            local a, b = net.pair()
+            a:setoption("linger", 0) -- its descriptor is not kept to read away what comes
+            local old = spawn(function() return a:read() end)
+            sleep(0) -- the kernel watches it
+            b:write("of the old one\n")
+            local number = a.fd
+            a:close()
+            local c, d = net.pair()
+            local new = c.fd == number and c or d
+            if new.fd == number then again = again + 1 end
+            local other = new == c and d or c
+            local got = spawn(function() return new:read() end)
+            sleep(0)
+            assert.is_true(got.blocked)
+            other:write("of the new one\n")
+            assert.same({ true, "of the new one" }, { got:join(10) })
+            assert.same({ true, nil, "closed", "ECLOSED" }, { old:join() })
+            for _, stream in ipairs { b, c, d } do stream:close() end
+        end
+        assert.is_true(again > 0)
+    end)
+end)

@@ -360,6 +360,91 @@ function waits.tls_connect()
     }
 end
 
+-- ---- networks, without a stream ----
+
+-- A wait for what only the network could bring.
+local function waiting(call, objects)
+    return {
+        real = true,
+        timed = true,
+        call = call,
+        unserved = true,
+        check = nothing,
+        done = function()
+            for _, object in ipairs(objects) do object:close() end
+        end,
+    }
+end
+
+function waits.udp_receive()
+    local a, b = neap.must(net.udp("127.0.0.1", 0)), neap.must(net.udp("127.0.0.1", 0))
+    local w = waiting(function(timeout)
+        local data, err, code = a:receive(timeout)
+        if data then return data end
+        return nil, err, code
+    end, { a, b })
+    w.serve = function() b:send("datagram", "127.0.0.1", a.port) end
+    w.unserved, w.later = nil, true
+    w.result = table.pack "datagram"
+    w.close = function() a:close() end
+    w.closed = table.pack(true, nil, "closed", "ECLOSED")
+    return w
+end
+
+-- A name server that is silent.
+local function silent()
+    local server = neap.must(net.udp("127.0.0.1", 0))
+    return server, { "127.0.0.1:" .. server.port }
+end
+
+function waits.resolve()
+    local server, servers = silent()
+    return waiting(function(timeout)
+        return net.resolve("name.test", { servers = servers, timeout = timeout })
+    end, { server })
+end
+
+function waits.connect_by_name()
+    local server, servers = silent()
+    return waiting(function(timeout)
+        return net.connect("name.test", 1, { servers = servers, timeout = timeout })
+    end, { server })
+end
+
+function waits.wait_fd()
+    local a, b = net.pair()
+    local w = waiting(function(timeout) return neap.wait_fd(a.fd, "r", timeout) end, { a, b })
+    w.serve = function() b:write("x") end
+    w.unserved, w.later = nil, true
+    w.result = table.pack(true)
+    return w
+end
+
+function waits.relay()
+    local a, b = net.pair()
+    local c, d = net.pair()
+    local w = waiting(function(timeout) return net.relay(b, c, { idle = timeout }) end,
+        { a, b, c, d })
+    w.close = function() b:close() end
+    w.closed = table.pack(true, nil, "closed", "ECLOSED")
+    return w
+end
+
+function waits.select_stream()
+    local a, b = net.pair()
+    local w = waiting(function(timeout)
+        local _, ready = neap.select({ a }, timeout)
+        if ready ~= a then return nil, ready end
+        return "ready"
+    end, { a, b })
+    w.serve = function() b:write("x") end
+    w.unserved, w.later = nil, true
+    w.result = table.pack "ready"
+    w.close = function() a:close() end
+    w.closed = table.pack(true, nil, nil)
+    return w
+end
+
 function waits.accept()
     local listener = neap.must(net.listen("127.0.0.1", 0))
     local client
