@@ -23,6 +23,15 @@ describe("docs/embedding.md", function()
         assert.same({ 0, "" }, { status, err })
     end)
 
+    it("has C that is C++17 too", function()
+        if child.shell("command -v g++") ~= 0 then return pending("no g++") end
+        local program = table.concat(snippets()):gsub('"lauxlib.h"', "<lua.hpp>")
+        local status, _, err = child.shell(
+            "g++ -std=gnu++17 -Wall -Werror -Wno-unused-function -fsyntax-only " ..
+            "-Iruntime -isystem ${LUA_INC:-/usr/include/lua5.4} -xc++ -", program)
+        assert.same({ 0, "" }, { status, err })
+    end)
+
     it("names files that are there", function()
         local file <close> = assert(io.open("docs/embedding.md"))
         for target in file:read("a"):gmatch("%]%(([%w_./]+%.%w+)%)") do
