@@ -134,10 +134,10 @@ awk -v lua="$lua" -v nginx="$nginx" '
         row("TCP echo, 64 x 64 bytes, server", "echo", "echo")
         row("TLS echo, 64 x 64 bytes, server", "tls", "tls")
         row("HTTP hello, 64 clients, server", "http", "http")
-        row("  with a browser's twelve fields", "browser", "browser")
+        row("  with the fields of a browser", "browser", "browser")
         if (nginx != "") {
             row("HTTP hello, against nginx, LuaJIT", "http", "http-nginx")
-            row("  with a browser's twelve fields", "browser", "browser-nginx")
+            row("  with the fields of a browser", "browser", "browser-nginx")
         }
         if (lua != "")
             row("start, against " lua, "start", "start")
