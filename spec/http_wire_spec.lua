@@ -1,6 +1,7 @@
 -- Requests byte by byte: what is served, what is refused and with which status. Each row is
 -- sent whole, cut in two at every offset, and one byte at a time; the outcome must be the same.
 
+local child = require "spec.support.child"
 local net = require "neap.net"
 local http = require "neap.http"
 local rows = require "spec.support.http_rows"
@@ -53,11 +54,36 @@ local function pieces_of(text)
     return list
 end
 
-local function check(port, row, how, pieces)
-    local got = outcome(talk(port, pieces))
+local function compare(row, how, answer)
+    local got = outcome(answer)
     if got ~= row[3] then
         error(("%s, %s:\n%q\nexpected %s\ngot      %s"):format(row[1], how, row[2], row[3], got), 0)
     end
+end
+
+local function check(port, row, how, pieces)
+    compare(row, how, talk(port, pieces))
+end
+
+-- The same by spec/support/wire.c, which shares no code with neap.
+local function check_outside(port, piece, most)
+    local asked, list = {}, {}
+    for _, row in ipairs(rows) do
+        if #row[2] <= most then
+            list[#list + 1] = row
+            asked[#asked + 1] = #row[2] .. "\n" .. row[2]
+        end
+    end
+    local status, said, complained = child.shell(
+        ("build/static/support/wire %d %d"):format(port, piece), table.concat(asked))
+    assert.same({ 0, "" }, { status, complained })
+    local at = 1
+    for _, row in ipairs(list) do
+        local length, from = said:match("^(%d+)\n()", at)
+        at = from + length
+        compare(row, "by another client in pieces of " .. piece, said:sub(from, at - 1))
+    end
+    assert.equal(#said + 1, at)
 end
 
 describe("the wire", function()
@@ -95,5 +121,13 @@ describe("the wire", function()
                     check_cut(server.port, row)
                 end, 20)
             end)
+    end
+
+    for _, piece in ipairs { 0, 7, 1 } do
+        it("is read alike from a client in C, in pieces of " .. piece, function()
+            child.make("build/static/support/wire")
+            local server <close> = serve()
+            check_outside(server.port, piece, piece == 1 and 400 or math.huge)
+        end)
     end
 end)

@@ -58,8 +58,8 @@ local function look_at(req)
         req.peer, req.host, req.version, tostring(req)
 end
 
-local server = assert(http.serve({ host = "127.0.0.1", max_body = 1e6, head_timeout = 1,
-    body_timeout = 1, write_timeout = 1, idle_timeout = 1, max_connections = 200,
+local server = assert(http.serve({ host = "127.0.0.1", max_body = 1e6, head_timeout = 5,
+    body_timeout = 5, write_timeout = 1, idle_timeout = 5, max_connections = 200,
     on_request = function() logged = logged + 1 end }, function(req)
         look_at(req)
         return (pages[req.path:match("^/(%a+)")] or pages.echo)(req)
@@ -123,12 +123,12 @@ local bad_ones = {
     function(s) s:write(head:format("pieces", 1000):sub(1, random(60))) end,
     function(s) s:write(head:format("echo", 1000), "half") sleep(random() * 0.1) end,
     function(s) s:write(("GET /big HTTP/1.1\r\nHost: a\r\n\r\n"):rep(random(50))) sleep(0.3) end,
-    function(s) for c in head:format("list", 5):gmatch(".") do s:write(c) sleep(0.03) end end,
+    function(s) for c in head:format("list", 5):gmatch(".") do s:write(c) sleep(0.15) end end,
     function(s) s:write(head:format("echo", 5e6)) s:write(("x"):rep(200000)) end,
     function(s) s:write("GET /raw HTTP/1.1\r\nHost: a\r\n\r\nraw") s:read(random(5)) end,
     function(s) s:write("GET /fails HTTP/1.1\r\nHost: a\r\n\r\n") s:read("l") end,
     function(s) s:write(head:format("later", 3), "abc") end,
-    function() sleep(random() * 1.5) end,
+    function() sleep(random() * 7) end,
     function() end,
 }
 
