@@ -5,7 +5,7 @@
 
 RUNS = 1000000
 FUZZ_CC = clang
-FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_FLAGS = $(if $(LLHTTP_SSE),-msse4.2) -UNEAP_LLHTTP_SSE42 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 
 FUZZ_http = runtime/http/parser.c runtime/http/body.c \
 	$(if $(LLHTTP_LIBS),,$(addprefix $(LLHTTP)/,api.c http.c llhttp.c))
@@ -13,7 +13,7 @@ FUZZ_net = runtime/net/scan.c runtime/net/address.c
 
 build/fuzz/%: spec/fuzz/%.c $(FUZZ_http) $(FUZZ_net)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -std=gnu11 $(FUZZ_FLAGS) -w -Iruntime $(CPPFLAGS) -o $@ $< $(FUZZ_$*) $(LLHTTP_LIBS)
+	$(FUZZ_CC) -std=gnu11 $(CPPFLAGS) $(FUZZ_FLAGS) -w -Iruntime -o $@ $< $(FUZZ_$*) $(LLHTTP_LIBS)
 
 fuzz-%: build/fuzz/% neap
 	@mkdir -p build/fuzz/$*-corpus

@@ -161,6 +161,33 @@ describe("a slow client", function()
     end)
 end)
 
+describe("an answer in many pieces", function()
+    it("lets others be served in between", function()
+        local n, between = 0, 0
+        serving(function(req)
+            if req.path == "/other" then return "x" end
+            return function()
+                n = n + 1
+                return n <= 20000 and ("x"):rep(10) or nil
+            end
+        end, function(server)
+            local s <close>, other = connect(server), connect(server)
+            other:write(get("/other"))
+            answer(other) -- it is there, and the next answers need no accept
+            s:write(get("/"))
+            local whole = spawn(function() return #select(3, answer(s)) end)
+            while whole.alive and n <= 20000 do
+                if n > 0 then between = between + 1 end
+                other:write(get("/other"))
+                assert.equal(200, (answer(other)))
+            end
+            assert.same({ true, 200000 }, { whole:join() })
+            assert.is_true(between > 0, between)
+            other:close()
+        end)
+    end)
+end)
+
 describe("the end of an idle connection", function()
     it("loses no request that has come by then", function()
         serving(function() return "x" end, { idle_timeout = 0.1 }, function(server)

@@ -530,6 +530,8 @@ static enum next send_body(struct run *r)
             int f = connection_flush(c);
             if (f != 0)
                 return f == -EAGAIN ? WAIT_ROOM : OVER;
+            if (runtime_of(L)->burst++ > MAX_BURST)
+                return GIVE_WAY; /* others are served, too, however fast this client reads */
         }
         if (more) {
             if (!send_text(L, c)) {

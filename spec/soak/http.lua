@@ -69,7 +69,7 @@ local server = assert(http.serve({ host = "127.0.0.1", max_body = 1e6, head_time
 local kinds = { "echo", "pieces", "later", "list" }
 
 local function body_of(s)
-    local head = assert(s:read_until("\r\n\r\n"))
+    local head = neap.must(s:read_until("\r\n\r\n"))
     assert(head:find("^HTTP/1.1 200 "), head)
     local length = head:match("Content%-Length: (%d+)")
     if length then return s:read(tonumber(length)) end
