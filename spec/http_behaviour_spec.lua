@@ -49,8 +49,10 @@ describe("a client that resets", function()
                 got:send(table.pack(req:body()))
             end, { mode = mode }, function(server, log)
                 local s = connect(server)
-                s:write(post(10), "abc")
-                await(function() return server.connections == 1 end)
+                assert(s:write(post(10), "abc")):flush()
+                await(function()
+                    return server.connections == 1 and (mode == "reactor" or calls == 1)
+                end)
                 sleep(0.01)
                 leave(s)
                 if mode == "tasklet" then
@@ -190,20 +192,20 @@ end)
 
 describe("the end of an idle connection", function()
     it("loses no request that has come by then", function()
-        serving(function() return "x" end, { idle_timeout = 0.1 }, function(server)
+        serving(function() return "x" end, { idle_timeout = 0.4 }, function(server)
             local s <close> = connect(server)
             s:write(get("/"))
             answer(s)
             sleep(0) -- it is idle now
             assert(s:write(get("/")):flush())
-            local late = os.clock() + 0.3
+            local late = os.clock() + 0.6
             while os.clock() < late do end -- nobody looks while its time ends
             assert.equal(200, (answer(s)))
         end)
     end)
 
     it("is not put off by a handler that was busy", function()
-        serving(function() sleep(0.3) return "x" end, { idle_timeout = 0.1 }, function(server)
+        serving(function() sleep(0.6) return "x" end, { idle_timeout = 0.4 }, function(server)
             local s <close> = connect(server)
             for _ = 1, 2 do
                 s:write(get("/"))
@@ -294,7 +296,7 @@ describe("a program that is told to stop", function()
             require "neap.signal".wait("SIGTERM")
             print("cut " .. server:shutdown(10))
         ]]
-        local port, asked, answered = tonumber(server:printed()), 0, 0
+        local port, asked, answered, reset = tonumber(server:printed()), 0, 0, 0
         local tasks = {}
         for i = 1, 20 do
             tasks[i] = spawn(function()
@@ -305,14 +307,19 @@ describe("a program that is told to stop", function()
                     sleep(0)
                     s:write("cde")
                     local status, _, body = answer(s)
-                    if status == 200 and body == "abcde" then answered = answered + 1 end
+                    if status == 200 and body == "abcde" then
+                        answered = answered + 1
+                    elseif not status and select(3, s:read()) == "ECONNRESET" then
+                        reset = reset + 1
+                    end
                 end
             end)
         end
         await(function() return answered >= 100 end)
         os.execute("kill -TERM " .. server.pid)
         for _, t in ipairs(tasks) do t:join() end
-        assert.equal(asked, answered)
+        assert.equal(asked, answered + reset)
+        assert.is_true(reset <= 1) -- by the kernel: who came between the last accept and the close
         local status, out, err = server:wait()
         assert.same({ 0, "" }, { status, err })
         assert.truthy(out:find("cut 0", 1, true))

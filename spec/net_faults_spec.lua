@@ -14,7 +14,7 @@ local function injected(injections, script)
     local path = child.file(script)
     local status, out, err = child.shell(([[
         export ASAN_OPTIONS=detect_leaks=0
-        timeout 25 strace -f -qq -o /dev/null -e signal=none %s "$NEAP" %s]]):format(
+        timeout 100 strace -f -qq -o /dev/null -e signal=none %s "$NEAP" %s]]):format(
         table.concat(words, " "), path))
     os.remove(path)
     return status, out, err
@@ -161,7 +161,8 @@ describe("a peer that is gone without a word", function()
             os.exit(0) -- what closes leave behind would wait for it, too
         ]]
         local status, out, err = child.shell(
-            'unshare -rn sh -c \'ip link set lo up && exec timeout 25 "$0" "$1"\' "$NEAP" ' .. path)
+            'unshare -rn sh -c \'ip link set lo up && exec timeout 100 "$0" "$1"\' "$NEAP" '
+            .. path)
         os.remove(path)
         assert.same({ 0, "" }, { status, err })
         local gone = "nil\tread: [%a ]+\tE%u+\n"
