@@ -160,6 +160,33 @@ describe("a stream is read", function()
         assert.equal("123456;", server:read_until(";", 7))
     end))
 
+    it("up to a limit that is said where it is made", function()
+        local path = os.tmpname()
+        os.remove(path)
+        for _, open in ipairs {
+            function(o) return net.listen("127.0.0.1", 0, o) end,
+            function(o) return net.listen_unix(path, o) end,
+        } do
+            local listener <close> = neap.must(open { max_line = 4 })
+            local function dial(o)
+                if listener.path then return net.connect_unix(path, o) end
+                return net.connect("127.0.0.1", listener.port, o)
+            end
+            local client <close> = neap.must(dial { max_line = 3 })
+            local server <close> = neap.must(listener:accept())
+            client:write("12345\n")
+            server:write("1234\n")
+            assert.equal("EMSGSIZE", (select(3, client:read())))
+            assert.equal("EMSGSIZE", (select(3, server:read())))
+            listener:start(function(stream) stream:write(select(3, stream:read()), "\n") end)
+            local another <close> = neap.must(dial {})
+            another:write("12345\n")
+            assert.equal("EMSGSIZE", another:read())
+            assert.has_error(function() dial { max_line = -1 } end)
+            assert.has_error(function() open { max_line = "long" } end)
+        end
+    end)
+
     it("up to 64 KiB a line if nothing else was said", paired(function(client, server)
         spawn(function() client:write(("x"):rep(65536), "\n", ("y"):rep(70000)) end)
         assert.equal(65536, #server:read())

@@ -59,7 +59,9 @@ static int finish(lua_State *L)
     int fd = race_take(r);
     if (fd < 0)
         return net_push_error(L, push_what(L), r->error);
-    stream_init(lua_touserdata(L, CONNECT_STREAM), r->rt, fd);
+    struct stream *s = lua_touserdata(L, CONNECT_STREAM);
+    stream_init(s, r->rt, fd);
+    s->max_line = net_max_line_option(L, CONNECT_OPTIONS);
     lua_settop(L, CONNECT_STREAM);
     return 1;
 }
@@ -130,8 +132,8 @@ static int look_up(lua_State *L)
 /* net.connect(host, port[, opts]) */
 int net_connect(lua_State *L)
 {
-    static const char *const known[] = {"timeout", "bind",    "nodelay", "keepalive",
-                                        "family",  "servers", NULL};
+    static const char *const known[] = {"timeout", "bind",    "nodelay",  "keepalive",
+                                        "family",  "servers", "max_line", NULL};
     size_t length;
     const char *host = luaL_checklstring(L, CONNECT_HOST, &length);
     lua_Integer port = luaL_checkinteger(L, CONNECT_PORT);
@@ -139,6 +141,7 @@ int net_connect(lua_State *L)
     lua_settop(L, CONNECT_OPTIONS);
     if (!lua_isnil(L, CONNECT_OPTIONS))
         net_check_options(L, CONNECT_OPTIONS, known);
+    net_max_line_option(L, CONNECT_OPTIONS);
     lua_pushnumber(L, clock_now() + net_timeout_option(L, CONNECT_OPTIONS, connect_timeout));
     wait_check(L);
     struct address a;

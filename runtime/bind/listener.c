@@ -42,14 +42,17 @@ static int handler_ended(lua_State *L)
 
 /* ---- listen ---- */
 
-static const char *const ip_options[] = {"backlog", "reuseport", "max_connections", NULL};
-static const char *const unix_options[] = {"backlog", "mode", "max_connections", NULL};
-static const char *const fd_options[] = {"fd", "max_connections", NULL};
+static const char *const ip_options[] = {"backlog", "reuseport", "max_connections", "max_line",
+                                         NULL};
+static const char *const unix_options[] = {"backlog", "mode", "max_connections", "max_line",
+                                           NULL};
+static const char *const fd_options[] = {"fd", "max_connections", "max_line", NULL};
 
 /* Pushes a listener that is to be opened. */
 static struct listener *new_listener(lua_State *L)
 {
     struct listener *l = object_new(L, OBJECT_LISTENER, sizeof *l, LISTENER_VALUES);
+    l->max_line = STREAM_MAX_LINE;
     lua_newtable(L);
     lua_setiuservalue(L, -2, LISTENER_HANDLERS);
     lua_pushvalue(L, -1);
@@ -92,6 +95,7 @@ static struct listener_options parse_options(lua_State *L, int i, const char *co
     if (lua_isnoneornil(L, i))
         return o;
     net_check_options(L, i, known);
+    l->max_line = net_max_line_option(L, i);
     l->max_handlers = (size_t)count_option(L, i, "max_connections", 1, 0);
     o.backlog = (int)count_option(L, i, "backlog", 0, BACKLOG);
     o.mode = mode_option(L, i);
@@ -165,6 +169,14 @@ int net_listen_unix(lua_State *L)
 
 /* ---- accept ---- */
 
+/* s takes over the descriptor of a client. */
+static void take_client(lua_State *L, struct listener *l, struct stream *s, int fd)
+{
+    stream_init(s, l->rt, fd);
+    s->max_line = l->max_line;
+    net_accept_tls(L, l, s);
+}
+
 static int accepted(lua_State *L, int status, lua_KContext counted);
 
 /* The frame: the listener. counted: the client is one of its handlers until its stream is closed,
@@ -180,10 +192,9 @@ static int go_on_accepting(lua_State *L, lua_KContext counted)
     struct stream *s = net_new_stream(L);
     int fd = listener_accept(l, &peer);
     if (fd >= 0) {
-        stream_init(s, l->rt, fd);
         if (counted)
             listener_count(l, s);
-        net_accept_tls(L, l, s);
+        take_client(L, l, s, fd);
         net_push_peer(L, &peer);
         return 2;
     }
@@ -228,9 +239,7 @@ enum { SERVE_HANDLER = 2, SERVE_SITE, SERVE_SPARE };
 static void spawn_client(lua_State *L, struct listener *l, int fd, const struct address *peer,
                          int line)
 {
-    struct runtime *rt = runtime_of(L);
-    stream_init(lua_touserdata(L, SERVE_SPARE), rt, fd);
-    net_accept_tls(L, l, lua_touserdata(L, SERVE_SPARE));
+    take_client(L, l, lua_touserdata(L, SERVE_SPARE), fd);
     struct tasklet *t = tasklet_new(L);
     lua_getiuservalue(L, 1, LISTENER_ENDED);
     outcome_watch(L, SERVE_SPARE + 1, -1);
@@ -243,7 +252,7 @@ static void spawn_client(lua_State *L, struct listener *l, int fd, const struct 
     net_push_peer(L, peer);
     tasklet_bind_at(L, SERVE_SPARE + 1, 2, SERVE_SITE, line);
     l->handlers++;
-    sched_append(rt, t);
+    sched_append(runtime_of(L), t);
 }
 
 static int serving(lua_State *L, int status, lua_KContext line);

@@ -99,6 +99,20 @@ double net_timeout_option(lua_State *L, int i, double fallback)
     return fallback;
 }
 
+size_t net_max_line_option(lua_State *L, int i)
+{
+    lua_Integer n = STREAM_MAX_LINE;
+    if (lua_isnoneornil(L, i))
+        return (size_t)n;
+    if (lua_getfield(L, i, "max_line") != LUA_TNIL) {
+        n = luaL_checkinteger(L, -1);
+        if (n < 0)
+            luaL_error(L, "bad option 'max_line' (out of range)");
+    }
+    lua_pop(L, 1);
+    return (size_t)n;
+}
+
 bool net_bind_address(lua_State *L, int i, struct address *a)
 {
     if (lua_istable(L, i)) {

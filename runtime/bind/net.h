@@ -36,6 +36,9 @@ void net_push_deadline(lua_State *L, double timeout);
 /* Seconds left until the moment at index i. */
 double net_time_left(lua_State *L, int i);
 
+/* The longest line that the options at index i allow their streams; i may hold nil. [E] */
+size_t net_max_line_option(lua_State *L, int i);
+
 /* The address at index i of a socket to be bound: a host in figures, or { host =, port = }.
 ** False if it is none. */
 bool net_bind_address(lua_State *L, int i, struct address *a);

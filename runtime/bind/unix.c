@@ -73,12 +73,13 @@ static int bind_own(lua_State *L, int i, int fd)
 /* net.connect_unix(path[, opts]) */
 int net_connect_unix(lua_State *L)
 {
-    static const char *const known[] = {"timeout", "bind", NULL};
+    static const char *const known[] = {"timeout", "bind", "max_line", NULL};
     luaL_checkstring(L, UNIX_PATH);
     lua_settop(L, 2);
     if (!lua_isnil(L, 2))
         net_check_options(L, 2, known);
     double timeout = net_timeout_option(L, 2, connect_timeout);
+    size_t max_line = net_max_line_option(L, 2);
     wait_check(L);
     struct stream *s = net_new_stream(L);
     lua_insert(L, UNIX_STREAM);
@@ -86,6 +87,7 @@ int net_connect_unix(lua_State *L)
     if (fd < 0)
         return failed(L, errno);
     stream_init(s, s->rt, fd);
+    s->max_line = max_line;
     int r = bind_own(L, 3, fd);
     if (r < 0)
         return failed(L, -r);

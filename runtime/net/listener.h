@@ -26,6 +26,7 @@ struct listener {
     struct wait_queue full;      /* who serves, while as many handlers run as may */
     struct wait_queue drained;   /* who shuts it down, until they are done */
     size_t handlers, max_handlers;
+    size_t max_line;            /* of its clients' streams */
     const struct part_tls *tls; /* what its clients are to speak; NULL: none */
     double pause;               /* seconds, at the next lack of descriptors */
     double told;                /* when the host was last told of it */

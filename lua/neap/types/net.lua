@@ -7,10 +7,13 @@ local net = {}
 
 ---@class net.connect.options
 ---@field timeout? number seconds for all of it; 30
----@field bind? string the own address
+---@field bind? string|{ host: string, port?: integer } the own address; of a unix socket a path
 ---@field nodelay? boolean no waiting for more to send; true
 ---@field keepalive? boolean|number true, or after how many silent seconds the peer is asked
 ---@field tls? boolean|tls.options
+---@field max_line? integer bytes of the longest line that is read; 65536
+---@field family? 4|6 of a name's addresses; both by default
+---@field servers? string[] addresses of name servers
 
 ---Connects by TCP. A name is resolved without blocking others; IPv6 and IPv4 are raced.
 ---@param host string
@@ -34,6 +37,7 @@ function net.connect_unix(path, opts) end
 ---@field backlog? integer clients that may wait in the kernel
 ---@field reuseport? boolean other processes may listen on the same port
 ---@field max_connections? integer handlers that run at a time; more clients wait
+---@field max_line? integer bytes of the longest line that a client's stream reads; 65536
 ---@field mode? string|integer of a unix socket's file: octal digits, or a number
 ---@field tls? tls.options
 
