@@ -217,9 +217,9 @@ describe("tls withstands", function()
             end
         end
 
-        -- A server holds back half a ticket, and a write waits: body(client, reading, writing,
-        -- go, leave); go() lets the other half come, leave() ends the connection.
-        local function stuck(body)
+        -- A server holds back half a ticket of what connect(port, options) gives: body(that, go,
+        -- leave); go() lets the other half come, leave() ends the connection.
+        local function held_back(connect, body)
             local server = child.start { "openssl", "s_server", "-accept", "127.0.0.1:0", "-rev",
                 "-cert", good.cert, "-key", good.key, "-Verify", "1", "-CAfile", ca.cert,
                 "-max_send_frag", "512", "-num_tickets", "1" }
@@ -228,27 +228,59 @@ describe("tls withstands", function()
                 by_record(function(record, way, send)
                     local secret = record:byte() == 23
                     if way == "up" and secret then finished = true end
-                    if way == "down" and secret and finished then parts = parts + 1 end
-                    if parts ~= 2 or rest:receive() then send(record) end
-                    if parts == 2 then parts = 3 end
+                    if way == "down" and secret and finished then
+                        parts = parts + 1
+                        if parts == 2 and not rest:receive() then return end
+                    end
+                    send(record)
                 end))
-            local client = neap.must(net.connect("localhost", port,
-                { tls = { ca = ca.cert, cert = good.cert, key = good.key } }))
-            local reading = spawn(function() return client:read() end)
-            local writing
-            repeat
-                writing = spawn(function() return client:write("hello\n") end)
-                sleep(0.01)
-            until writing.alive
             local function leave()
                 rest:close()
                 done()
             end
-            body(client, reading, writing, function() rest:send(true) end, leave)
-            client:close()
+            body(connect(port, { tls = { ca = ca.cert, cert = good.cert, key = good.key } }),
+                function() rest:send(true) end, leave)
             leave()
             server:kill()
         end
+
+        -- The same of a stream, when a write waits: body(client, reading, writing, go, leave).
+        local function stuck(body)
+            held_back(function(port, options)
+                return neap.must(net.connect("localhost", port, options))
+            end, function(client, go, leave)
+                local reading = spawn(function() return client:read() end)
+                local writing
+                repeat
+                    writing = spawn(function() return client:write("hello\n") end)
+                    sleep(0.01)
+                until writing.alive
+                body(client, reading, writing, go, leave)
+                client:close()
+            end)
+        end
+
+        it("a transport keeps what it cannot send yet", function()
+            local told, lost = channel(10), channel(1)
+            held_back(function(port, options)
+                return block_on(net.connect_protocol(function()
+                    return { data_received = function(_, data) told:try_send(data) end,
+                        connection_made = function(self, transport) self.transport = transport end,
+                        connection_lost = function() lost:try_send(true) end }
+                end, "localhost", port, options))
+            end, function(protocol, go)
+                local transport = protocol.transport
+                repeat
+                    transport:write("hello\n")
+                    sleep(0.01)
+                until transport.buffered > 0
+                go()
+                assert.match("^o", told:receive())
+                repeat sleep(0.005) until transport.buffered == 0
+                transport:lose_connection()
+                lost:receive()
+            end)
+        end)
 
         it("a write waits for the rest, which comes to the one who reads", function()
             stuck(function(client, reading, writing, go)
