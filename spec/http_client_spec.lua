@@ -1,6 +1,7 @@
 local child = require "spec.support.child"
 local http = require "neap.http"
 local net = require "neap.net"
+local blocked = require "system" -- its sleep blocks the thread
 
 local realtime = neap.realtime
 
@@ -43,7 +44,7 @@ local function head(stream) return stream:read_until("\r\n\r\n") end
 
 -- A server whose first connection answers so, and poisons whatever else comes on it; the
 -- others are good.
-local function first(answer, f, opts)
+local function first(answer, f, sent)
     lying(function(stream, n)
         local request = head(stream)
         if n > 1 then
@@ -56,9 +57,10 @@ local function first(answer, f, opts)
             stream:write(answer)
         end
         stream:flush()
+        if sent then sent:try_send(true) end
         if head(stream) then stream:write((GOOD:gsub("good", "evil"))) end
         stream:read("a")
-    end, f, opts)
+    end, f)
 end
 
 -- What the first request gets, and what the second on the same session.
@@ -192,6 +194,24 @@ describe("a request", function()
             assert.is_nil(got[1])
             assert.truthy(got[2]:find "^resolve nobody.invalid: ")
         end)
+    end)
+
+    it("tries one address after the other", function()
+        local resolve = net.resolve
+        local _ <close> = closing(function() net.resolve = resolve end)
+        serving(function() return "here" end, function(_, base)
+            for i = 1, 4 do -- each time with connections of its own
+                local third = i % 2 == 0 and "::1" or "127.0.0.4"
+                net.resolve = function()
+                    return { "127.0.0.3", "127.0.0.2", third, "127.0.0.1" }
+                end
+                local session <close> = http.session { connect_timeout = 1000, timeout = 10 }
+                assert.equal("here", assert(session:get((base:gsub("127.0.0.1", "name")))).body)
+            end
+        end)
+        net.resolve = function() return { "127.0.0.3", "127.0.0.2" } end
+        local r, _, code = http.get("http://name:1/")
+        assert.same({ nil, "ECONNREFUSED" }, { r, code })
     end)
 
     it("inflates what came deflated, unless told not to", function()
@@ -751,6 +771,11 @@ describe("a lying server", function()
     it("may not have an endless head", function() -- 224
         refused("HTTP/1.1 200 OK\r\nX: " .. ("x"):rep(1 << 20) .. "\r\n\r\n", "EMSGSIZE", "head")
         refused("HTTP/1.1 200 OK\r\n" .. ("X: y\r\n"):rep(10000) .. "\r\n", "EMSGSIZE", "head")
+        local fields = ("X: " .. ("y"):rep(300) .. "\r\n"):rep(300)
+        refused("HTTP/1.1 200 OK\r\n" .. fields .. "\r\n", "EMSGSIZE", "head is too long")
+        local got = twice("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" .. fields .. "\r\n",
+            { max_head = 100000 })
+        assert.equal(300, #got[1].headers:all "x")
         refused(function(s)
             s:write("HTTP/1.1 200 OK\r\n")
             while s:write("a: b\r\n") do sleep(0) end
@@ -815,7 +840,8 @@ describe("a connection that rests", function()
                 assert.equal("good", assert(session:post(base, "")).body)
                 assert.equal(n, connections())
                 peer:write((GOOD:gsub("good", "evil")))
-                peer:flush() -- in the kernel now; the reactor need not have had a turn
+                peer:flush()
+                blocked.sleep(0.02) -- it has come, and the reactor has had no turn
             end
         end)
     end)
@@ -1021,6 +1047,23 @@ describe("a request that is left in", function()
             end)
         end)
     end
+end)
+
+it("a request that is killed closes its connection at once", function()
+    local gone = channel(1)
+    lying(function(stream)
+        head(stream)
+        stream:write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        stream:read("a")
+        gone:send(true)
+    end, function(session, base)
+        local _ <close> = closing(function() collectgarbage("restart") end)
+        collectgarbage("stop")
+        local t = spawn(session.get, session, base)
+        realtime.sleep(0.05)
+        t:kill()
+        assert.is_true(gone:receive(10))
+    end)
 end)
 
 describe("a session", function()

@@ -104,8 +104,23 @@ static struct pool_socket *make(struct pool *p, int fd)
     return s;
 }
 
+/* A connection has failed. libcurl 7 tries the next address only when something else happens:
+** wake_stalled makes it happen. */
+static void mark_stalled(struct pool *p, const struct pool_socket *s)
+{
+    struct list *node;
+    list_each(node, &p->transfers)
+    {
+        struct transfer *t = container_of(node, struct transfer, all);
+        if (t->number == s->opener)
+            t->stalled = p->stalled = true;
+    }
+}
+
 static void forget(struct pool_socket *s)
 {
+    if (!s->served && list_empty(&s->users))
+        mark_stalled(s->pool, s);
     stop_watch(s);
     while (!list_empty(&s->users)) {
         struct transfer *t = container_of(s->users.next, struct transfer, use);
@@ -121,8 +136,11 @@ curl_socket_t pool_open_socket(void *ud, curlsocktype purpose, struct curl_socka
     struct transfer *t = ud;
     int fd = socket(a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->protocol);
     (void)purpose;
-    if (fd >= 0 && make(t->pool, fd))
+    struct pool_socket *s = fd >= 0 ? make(t->pool, fd) : NULL;
+    if (s) {
+        s->opener = t->number;
         return fd;
+    }
     t->os_error = fd < 0 ? errno : ENOMEM;
     if (fd >= 0)
         close(fd);
@@ -135,6 +153,23 @@ int pool_close_socket(void *ud, curl_socket_t fd)
     if (s)
         forget(s);
     return close(fd);
+}
+
+static void wake_stalled(struct pool *p)
+{
+    struct list *node;
+    p->stalled = false;
+    p->inside = true;
+    list_each(node, &p->transfers)
+    {
+        struct transfer *t = container_of(node, struct transfer, all);
+        if (!t->stalled)
+            continue;
+        t->stalled = false;
+        curl_easy_pause(t->easy, CURLPAUSE_ALL); /* the end of a pause is an event */
+        curl_easy_pause(t->easy, transfer_pauses(t));
+    }
+    p->inside = false;
 }
 
 /* libcurl wants other events of a socket. */
@@ -323,6 +358,8 @@ void pool_settle(struct pool *p)
     if (p->inside || !p->multi)
         return;
     take_results(p);
+    if (p->stalled)
+        wake_stalled(p);
     renew_timer(p);
     if (!list_empty(&p->transfers))
         return;
@@ -345,6 +382,7 @@ int pool_begin(struct transfer *t)
     if (error)
         return error;
     p->core->timer_serve_end(p->rt, &p->patience);
+    t->number = ++p->begun;
     p->inside = true;
     bool ok = curl_multi_add_handle(p->multi, t->easy) == CURLM_OK;
     p->inside = false;

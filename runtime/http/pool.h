@@ -18,10 +18,12 @@ struct pool {
     CURLM *multi;   /* NULL: no connections */
     CURLSH *shared; /* the cookies; NULL: they are not kept */
     struct list sockets, transfers;
+    uint64_t begun;             /* transfers so far */
     size_t idle;                /* live sockets that nobody uses */
     struct serving_timer timer; /* libcurl's deadlines */
     struct serving_timer patience;
-    bool inside; /* libcurl runs, and must not be called */
+    bool inside;  /* libcurl runs, and must not be called */
+    bool stalled; /* a transfer is */
 };
 
 /* One of libcurl's sockets. */
@@ -35,9 +37,10 @@ struct pool_socket {
     bool named; /* its addresses are known: */
     int port, local_port;
     char address[INET6_ADDRSTRLEN], local_address[INET6_ADDRSTRLEN];
-    bool served; /* it has had a user */
-    bool idle;   /* it has none, and is watched for what nobody asked for */
-    bool dead;   /* that has come */
+    uint64_t opener; /* the number of the transfer that it was made for */
+    bool served;     /* it has had a user */
+    bool idle;       /* it has none, and is watched for what nobody asked for */
+    bool dead;       /* that has come */
 };
 
 struct transfer;

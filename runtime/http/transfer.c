@@ -185,6 +185,8 @@ static size_t take_field(struct transfer *t, const char *s, size_t n)
 static size_t end_head(struct transfer *t, size_t n)
 {
     t->in_head = false;
+    if (t->status == 204 && (t->coded || (t->has_length && t->length > 0)))
+        t->unfit = true; /* it announces what it cannot have */
     if (t->status >= 200) {
         t->has_head = true;
         wake(t);
@@ -304,8 +306,7 @@ static void unpause(struct transfer *t)
 {
     struct pool *p = t->pool;
     p->inside = true;
-    curl_easy_pause(t->easy,
-                    (t->in_paused ? CURLPAUSE_RECV : 0) | (t->hungry ? CURLPAUSE_SEND : 0));
+    curl_easy_pause(t->easy, transfer_pauses(t));
     p->inside = false;
     pool_settle(p);
 }

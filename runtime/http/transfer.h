@@ -16,7 +16,8 @@ enum transfer_want { WANT_HEAD = 1, WANT_DATA = 2, WANT_END = 4 };
 struct transfer {
     struct list all, use; /* in pool.transfers while libcurl has it; in socket->users */
     struct pool *pool;
-    CURL *easy; /* NULL: it is over */
+    uint64_t number; /* each has another */
+    CURL *easy;      /* NULL: it is over */
     struct curl_slist *headers, *addresses;
     struct pool_socket *socket;
     struct wait_queue waiters;
@@ -51,7 +52,8 @@ struct transfer {
     bool in_figures; /* what it connects to is an address */
     bool idempotent; /* it may be sent twice */
     unsigned sends;
-    bool stale; /* it was given an unfit connection */
+    bool stale;   /* it was given an unfit connection */
+    bool stalled; /* its connection has failed, and libcurl has not gone on */
 
     /* the end */
     bool over;
@@ -60,6 +62,12 @@ struct transfer {
     const char *code, *why;        /* of the failure */
     char message[CURL_ERROR_SIZE]; /* libcurl's */
 };
+
+/* What is paused of it: CURLPAUSE_*. */
+static inline int transfer_pauses(const struct transfer *t)
+{
+    return (t->in_paused ? CURLPAUSE_RECV : 0) | (t->hungry ? CURLPAUSE_SEND : 0);
+}
 
 /* Makes the easy handle of a zeroed one that has a pool, with all options that do not depend on
 ** the request. 0 or -ENOMEM. */
