@@ -102,9 +102,9 @@ describe("a console on a terminal", function()
     end)
 
     it("keeps the line whole while its own tasklets print", function()
-        looks("> x = spawn(function() sleep(0.2) print 'one' print 'two' end)\n"
+        looks("> x = spawn(function() sleep(0.5) print 'one' print 'two' end)\n"
             .. "one\ntwo\n> half\n>", { PROMPT,
-            "x = spawn(function() sleep(0.2) print 'one' print 'two' end)\r",
+            "x = spawn(function() sleep(0.5) print 'one' print 'two' end)\r",
             PROMPT, "half", "two\n", "", "> half", "\3", PROMPT, DONE })
     end)
 

@@ -278,10 +278,12 @@ describe("the prompt with a line editor", function()
     end)
 
     it("what others print does not spoil the line", function()
-        looks('> x = spawn(function() sleep(0.2) print "one" print "two" end)\none\ntwo\n'
-            .. "> half a line\n>", { PROMPT,
-            'x = spawn(function() sleep(0.2) print "one" print "two" end)\r',
-            PROMPT, "half a line", "two\n> half a line", "\3", PROMPT, DONE })
+        looks("> signal = require 'neap.signal'\n"
+            .. '> x = spawn(function() signal.wait "SIGUSR1" print "one" print "two" end)\n'
+            .. "one\ntwo\n> half a line\n>", { PROMPT, "signal = require 'neap.signal'\r", PROMPT,
+            'x = spawn(function() signal.wait "SIGUSR1" print "one" print "two" end)\r',
+            PROMPT, "half a line", "half a line", "signal:10", "two\n> half a line", "\3", PROMPT,
+            DONE })
     end)
 
     it("nor text without a newline, standard error, neap.stdout, or an error", function()
