@@ -90,6 +90,17 @@ describe("TLS", function()
             end)
     end)
 
+    it("in the middle of a handshake holds up no shutdown", function()
+        serving(function() return "x" end,
+            { tls = options(good, { handshake_timeout = 1000 }) }, function(server)
+                local silent <close> = connect(server)
+                while server.connections == 0 do sleep(0.001) end
+                sleep(0.01)
+                assert.equal(0, server:shutdown()) -- it may last for ever
+                assert.equal("", silent:read("a"))
+            end)
+    end)
+
     it("needs a certificate", function()
         assert.has_error(function() http.serve({ tls = true }, print) end)
         assert.has_error(function() http.serve({ tls = {} }, print) end)

@@ -249,7 +249,8 @@ double connection_head_time(struct connection *c)
     if (connection_shakes(c)) {
         if (tls->deadline == 0)
             tls->deadline = runtime_now(c->server->rt) + tls->patience;
-        return fmax(tls->deadline - runtime_now(c->server->rt), 0);
+        double left = fmax(tls->deadline - runtime_now(c->server->rt), 0);
+        return c->server->draining ? fmin(left, FIRST_REQUEST) : left;
     }
     if (!c->begun)
         return c->server->draining ? FIRST_REQUEST : HUGE_VAL;
