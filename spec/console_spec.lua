@@ -98,7 +98,7 @@ describe("a console on a terminal", function()
             .. "> coroutine.resume\n> do\n>> print 'x' end\nx\n>",
             { PROMPT, "m > 0\27[H\27[3~n\r", PROMPT, "stri\t", "ng", ".form\t", "at",
             "('%d', 3)\r", PROMPT, "coroutine.r\t", "running", "es\t", "ume", "\3", PROMPT, "do\r",
-            ">> ", "print 'x' end\r", PROMPT, DONE })
+            "2004h>> ", "print 'x' end\r", PROMPT, DONE })
     end)
 
     it("keeps the line whole while its own tasklets print", function()

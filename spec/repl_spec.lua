@@ -256,7 +256,7 @@ describe("the prompt with a line editor", function()
     it("finds an input of several lines as one, too", function()
         looks("> for i = 1, 2 do\n>> print(i)\n>> end\n1\n2\n"
             .. "> for i = 1, 2 do print(i) end\n1\n2\n>", { PROMPT, "for i = 1, 2 do\r",
-            ">> ", "print(i)\r", ">> ", "end\r", PROMPT, "\27[A\r", PROMPT, DONE })
+            "2004h>> ", "print(i)\r", "2004h>> ", "end\r", PROMPT, "\27[A\r", PROMPT, DONE })
     end)
 
     it("does without a place for it", function()
