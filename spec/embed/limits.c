@@ -23,7 +23,7 @@ static neap *open_one(unsigned deny, int64_t runaway_ns)
 {
     return open_with((neap_config){.clock = on_clock,
                                    .mem_limit = 8 << 20,
-                                   .slice_ns = 1000000,
+                                   .slice_ns = 200000,
                                    .runaway_ns = runaway_ns,
                                    .deny = deny});
 }
@@ -142,7 +142,7 @@ static const struct attack {
      "not enough memory"},
     {"collectgarbage('setpause', 1000) local t = {} while true do t[#t + 1] = {} end",
      "not enough memory"},
-    {"for i = 1, 10 do spawn(function() local c <close> = setmetatable({}, {__close = " FOREVER
+    {"for i = 1, 3 do spawn(function() local c <close> = setmetatable({}, {__close = " FOREVER
      "}) sleep(1e9) end) end sleep(0) error 'and then the host ends it'",
      "ends it"},
 };
@@ -205,7 +205,7 @@ static lua_Integer frames(neap *N)
 static void contained(const struct attack *a, bool strangers)
 {
     bool fills = a->says && strstr(a->says, "memory"); /* which takes its time at the cap */
-    neap *N = open_one(ALL, fills ? 60000000000 : 50000000);
+    neap *N = open_one(ALL, fills ? 60000000000 : 10000000);
     if (strangers) {
         CHECK(luaL_loadfilex(neap_lua(N), "scripts/embed/untrusted.lua", "t") == LUA_OK);
         CHECK(neap_call(N, 0, 0) == NEAP_OK);
@@ -213,7 +213,7 @@ static void contained(const struct attack *a, bool strangers)
     neap_task beside = text(N, innocent);
     neap_task t = neap_text(N, a->script, strlen(a->script), "=t");
     if (t.id) {
-        int status = end_of(N, t, a->says ? 100000 : 300);
+        int status = end_of(N, t, a->says ? 100000 : 30);
         if (status != NEAP_DONE && status != NEAP_FAILED)
             neap_kill(N, t, NULL);
         else if (!(a->says ? status == NEAP_FAILED && strstr(failed.text, a->says)
@@ -226,7 +226,7 @@ static void contained(const struct attack *a, bool strangers)
     }
     lua_Integer before = frames(N);
     for (int i = 0; i < 100 && frames(N) == before; i++)
-        neap_step(N, 0.01, 50000000);
+        neap_step(N, 0.01, 20000000);
     CHECK(frames(N) > before);
     CHECK(neap_status(N, beside) == NEAP_WAITING || neap_status(N, beside) == NEAP_READY);
     neap_free(N);
