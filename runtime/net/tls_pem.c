@@ -35,19 +35,19 @@ static const char *title(const char *text)
     return tls_is_pem(text) ? "PEM text" : text;
 }
 
-/* Adds all of a file, unless it is too large; false with errno. */
-static bool read_all(FILE *f, BIO *b)
+/* Adds all of a file, unless it is too large: 0 or an errno. */
+static int read_all(FILE *f, BIO *b)
 {
     char piece[4096];
     size_t n, total = 0;
-    while ((n = fread(piece, 1, sizeof piece, f)) > 0 && total <= FILE_MOST) {
-        if (BIO_write(b, piece, (int)n) != (int)n)
-            errno = ENOMEM;
+    while ((n = fread(piece, 1, sizeof piece, f)) > 0) {
         total += n;
+        if (total > FILE_MOST)
+            return EFBIG;
+        if (BIO_write(b, piece, (int)n) != (int)n)
+            return ENOMEM;
     }
-    if (total > FILE_MOST)
-        errno = EFBIG;
-    return errno == 0;
+    return ferror(f) ? errno : 0;
 }
 
 /* A file, in memory. NULL with errno. */
@@ -57,14 +57,14 @@ static BIO *open_file(const char *path)
     if (!f)
         return NULL;
     BIO *b = BIO_new(BIO_s_mem());
-    errno = b ? 0 : ENOMEM;
-    if (b && !read_all(f, b)) {
-        BIO_free(b);
-        b = NULL;
-    }
+    int error = b ? read_all(f, b) : ENOMEM;
     fclose(f);
-    if (b)
-        BIO_set_mem_eof_return(b, 0);
+    if (error) {
+        BIO_free(b);
+        errno = error;
+        return NULL;
+    }
+    BIO_set_mem_eof_return(b, 0);
     return b;
 }
 
