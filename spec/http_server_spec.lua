@@ -258,9 +258,14 @@ describe("a shutdown under load", function()
     -- Clients that ask over and over until nobody listens any more.
     local function load_on(server, clients, kind)
         local state = { asked = 0, answered = 0, refused = 0, tasks = {} }
+        -- A question counts once the server has begun to read it.
         local function ask(s)
-            if not s:write(get("/")) then return false end
+            s:write("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n",
+                "Content-Length: 2\r\n\r\n")
+            if s:read("l") ~= "HTTP/1.1 100 Continue\r" then return false end
+            s:read("l")
             state.asked = state.asked + 1
+            s:write("ok")
             local status, headers, body = answer(s)
             if status ~= 200 or body ~= "whole" then return false end
             state.answered = state.answered + 1
@@ -282,9 +287,10 @@ describe("a shutdown under load", function()
     end
 
     it("cuts no request", function()
-        serving(function()
+        serving(function(req)
+            local body = req:body()
             sleep(0.002)
-            return "whole"
+            return body == "ok" and "whole" or "a part"
         end, function(server)
             local state = load_on(server, 30, "once")
             while state.answered < 100 do sleep(0.001) end
@@ -296,16 +302,16 @@ describe("a shutdown under load", function()
     end)
 
     it("tells clients that stay with it to go, and answers what has come", function()
-        serving(function()
+        serving(function(req)
+            local body = req:body()
             sleep(0.002)
-            return "whole"
+            return body == "ok" and "whole" or "a part"
         end, function(server)
             local state = load_on(server, 30, "keep")
             while state.answered < 100 do sleep(0.001) end
             assert.equal(0, server:shutdown(10))
             for _, t in ipairs(state.tasks) do t:join() end
-            -- whoever asked at the very moment of the close asks again elsewhere
-            assert.is_true(state.asked - state.answered <= 30)
+            assert.equal(state.asked, state.answered)
             assert.equal(0, server.connections)
         end)
     end)
@@ -322,7 +328,11 @@ describe("a shutdown under load", function()
             end
             schedule() -- they connect; who accepts has not run since
             assert.equal(0, server:shutdown(10))
-            for _, t in ipairs(clients) do assert.same({ true, 200 }, { t:join() }) end
+            for _, t in ipairs(clients) do
+                local connected, status = t:join()
+                assert.is_true(connected, status)
+                assert.is_true(status == 200 or not status) -- it may have been late
+            end
         end)
     end)
 
@@ -332,7 +342,7 @@ describe("a shutdown under load", function()
             local fresh <close> = connect(server)
             used:write(get("/"))
             answer(used)
-            used:write(get("/"))
+            used:write(get("/")) -- and nobody else runs before the shutdown
             fresh:write(get("/"))
             assert.equal(0, server:shutdown(10))
             for _, s in ipairs { used, fresh } do
