@@ -1,4 +1,4 @@
-/* A runtime with a memory limit in a box that is not much larger: 64 MiB, as `ulimit -d` has
+/* A runtime with a memory limit in a box that is not much larger: 32 MiB, as `ulimit -d` has
 ** it. Scripts grow whatever they can; each meets the runtime's limit with an error of Lua's, and
 ** the box never has to refuse anything. Prints the most that was resident, in KiB. */
 #include "embed/kept.h"
@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, LIMIT = 24 * MIB, BOX = 64 * MIB };
+enum { MIB = 1 << 20, LIMIT = 10 * MIB, BOX = 32 * MIB };
 
 static int refused; /* by the box */
 
