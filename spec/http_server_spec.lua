@@ -254,6 +254,38 @@ describe("max_connections", function()
     end)
 end)
 
+describe("a close, and a shutdown that cuts,", function()
+    for name, stop in pairs {
+        close = function(server) server:close() end,
+        shutdown = function(server) server:shutdown(0) end,
+    } do
+        it("are to handlers as if the client had left: " .. name, function()
+            local cancelled, left, met = false, channel(1), channel(2)
+            serving(function(req)
+                if req.path == "/deferred" then
+                    met:send(true)
+                    return deferred(function() cancelled = true end)
+                end
+                local gone = req.gone
+                spawn(function() left:send((neap.select({ gone }, 10))) end)
+                met:send(true)
+                gone:wait()
+                return "late"
+            end, function(server, log)
+                for _, path in ipairs { "/deferred", "/select" } do
+                    connect(server):write(get(path))
+                    met:receive()
+                end
+                stop(server)
+                server:wait()
+                assert.equal(1, left:receive(10))
+                assert.is_true(cancelled)
+                assert.same({}, log)
+            end)
+        end)
+    end
+end)
+
 describe("a shutdown under load", function()
     -- Clients that ask over and over until nobody listens any more.
     local function load_on(server, clients, kind)

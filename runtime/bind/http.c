@@ -24,8 +24,10 @@ static struct http_server *check(lua_State *L)
 static int connection_ends(lua_State *L)
 {
     struct connection *c = object_check(L, 1, OBJECT_HTTP_CONNECTION);
-    if (c->request)
+    if (c->request) {
         c->request->connection = NULL;
+        c->request->left = c->gone;
+    }
     c->request = NULL;
     connection_close(c);
     return 0;
@@ -240,10 +242,12 @@ static void end_connections(lua_State *L, struct http_server *server, bool all)
     for (node = server->connections.next; node != &server->connections; node = next) {
         struct connection *c = container_of(node, struct connection, all);
         next = node->next;
-        if (!all)
+        if (!all) {
             end_waiting(server, c);
-        else if (c->task != server->rt->current)
+        } else if (c->task != server->rt->current) {
+            connection_leave(c);
             stream_close(c->stream);
+        }
     }
 }
 
@@ -256,7 +260,8 @@ static void push_own(lua_State *L, struct http_server *server)
     lua_pushinteger(L, own);
 }
 
-/* server:close(): connections end at their next read or write */
+/* server:close(): connections end at their next read or write; for handlers it is as if the
+** clients had left */
 static int close_(lua_State *L)
 {
     struct http_server *server = check(L);
@@ -277,6 +282,8 @@ static int cut_rest(lua_State *L, struct http_server *server)
             continue;
         }
         n += c->request || c->begun;
+        c->awaits = false; /* the cut itself cancels what it waits for */
+        connection_leave(c);
         stream_close(c->stream);
         tasklet_cut(server->rt, c->task);
         list_remove(&c->all); /* if it had not begun, it is still there */

@@ -11,6 +11,7 @@
 struct request {
     struct object object;
     struct connection *connection; /* NULL: it is over */
+    bool left;                     /* it is, as the client has left */
     struct head head;
     char bytes[];
 };

@@ -283,20 +283,18 @@ static int watch_leaving(lua_State *L)
 {
     struct request *q = lua_touserdata(L, 1);
     struct connection *c = q->connection;
-    if (!c)
-        return 0;
-    if (c->gone) {
+    if (c ? c->gone : q->left)
         deferred_settle(L, 2, true, 0);
-        return 0;
-    }
-    return wait_on(L, &c->leaving, HUGE_VAL, 0, left);
+    else if (c)
+        return wait_on(L, &c->leaving, HUGE_VAL, 0, left);
+    return 0;
 }
 
 /* Pushes a deferred that fires when the client has left. */
 static void push_gone(lua_State *L, struct request *q)
 {
     deferred_push(L, 0);
-    if (!q->connection)
+    if (!q->connection && !q->left)
         return;
     lua_pushcfunction(L, watch_leaving);
     lua_pushvalue(L, 1);
