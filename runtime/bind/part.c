@@ -56,8 +56,9 @@ static int load_part(lua_State *L)
     const char *const *part = lua_touserdata(L, lua_upvalueindex(1));
     const char *path = push_path(L, part[0]);
     if (!path)
-        return luaL_error(L, "neap.%s is missing: this neap was built without %s", part[0],
-                          part[1]);
+        return luaL_error(
+            L, "neap.%s is missing: no %s.so beside this neap (it needs %s when it is built)",
+            part[0], part[0], part[1]);
     void *file = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!file)
         return luaL_error(L, "neap.%s cannot be loaded: %s", part[0], dlerror());
