@@ -5,12 +5,11 @@
 #define _GNU_SOURCE
 #include "bind/net.h"
 #include "core/tasklet.h"
+#include "net/sigpipe.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 enum { PIPE_SIZE = 262144 };
@@ -81,20 +80,13 @@ static ssize_t splice_some(int from, int to, size_t n)
     return r < 0 ? -errno : r;
 }
 
-/* The same to a socket: a SIGPIPE that this causes is taken off. */
+/* The same to a socket. */
 static ssize_t splice_out(int from, int to, size_t n)
 {
-    sigset_t pipe, old, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    sigemptyset(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    if (sigismember(&old, SIGPIPE)) /* else one cannot have been pending before */
-        sigpending(&pending);
+    struct held_sigpipe h;
+    sigpipe_hold(&h);
     ssize_t r = splice_some(from, to, n);
-    if (r == -EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe, NULL, &(struct timespec){0});
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    sigpipe_release(&h, r == -EPIPE);
     return r;
 }
 

@@ -1,8 +1,8 @@
 #include "http/file.h"
 
+#include "net/sigpipe.h"
+
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -12,25 +12,16 @@ enum { PIECE = 1000, TURN = 5000 };
 enum { PIECE = 32768, TURN = 1 << 20 };
 #endif
 
-/* sendfile without a SIGPIPE, which stays the host's: one that this causes is taken off. */
 static ssize_t send_held(int to, int from, off_t *at, size_t n)
 {
-    sigset_t pipe, old, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    sigemptyset(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    if (sigismember(&old, SIGPIPE)) /* else one cannot have been pending before */
-        sigpending(&pending);
+    struct held_sigpipe h;
     ssize_t sent;
+    sigpipe_hold(&h);
     do
         sent = sendfile(to, from, at, n);
     while (sent < 0 && errno == EINTR);
-    int error = errno;
-    if (sent < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe, NULL, &(struct timespec){0});
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return sent < 0 ? -error : sent;
+    sigpipe_release(&h, sent < 0 && errno == EPIPE);
+    return sent < 0 ? -errno : sent;
 }
 
 /* Through the output. */

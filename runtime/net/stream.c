@@ -2,6 +2,7 @@
 
 #include "core/tasklet.h"
 #include "net/listener.h"
+#include "net/sigpipe.h"
 #include "net/tls.h"
 
 #include <errno.h>
@@ -10,8 +11,6 @@
 #include <math.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -308,20 +307,12 @@ void stream_want_room(struct stream *s)
 
 /* ---- output ---- */
 
-/* write without a SIGPIPE, which stays the host's: one that this causes is taken off. */
 static ssize_t write_held(int fd, const char *p, size_t n)
 {
-    sigset_t pipe, old, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
+    struct held_sigpipe h;
+    sigpipe_hold(&h);
     ssize_t sent = write(fd, p, n);
-    int error = errno;
-    if (sent < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe, NULL, &(struct timespec){0});
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    errno = error;
+    sigpipe_release(&h, sent < 0 && errno == EPIPE);
     return sent;
 }
 
