@@ -6,11 +6,7 @@ local net = require "neap.net"
 local support = require "spec.support.http"
 
 local serving, connect, answer, get = support.serving, support.connect, support.answer, support.get
-
-local function leave(s)
-    s:setoption("linger", 0)
-    s:close()
-end
+local leave = support.leave
 
 local function post(length)
     return "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: " .. length .. "\r\n\r\n"

@@ -7,11 +7,7 @@ local http = require "neap.http"
 local support = require "spec.support.http"
 
 local serving, connect, answer, get = support.serving, support.connect, support.answer, support.get
-
-local function leave(s)
-    s:setoption("linger", 0)
-    s:close()
-end
+local leave = support.leave
 
 describe("TLS", function()
     local ca, good, other
@@ -318,34 +314,28 @@ describe("a shutdown under load", function()
         return state
     end
 
-    it("cuts no request", function()
+    -- A server that is told to stop while 30 clients of a kind ask; then check(server, state).
+    local function stopped(kind, check)
         serving(function(req)
             local body = req:body()
             sleep(0.002)
             return body == "ok" and "whole" or "a part"
         end, function(server)
-            local state = load_on(server, 30, "once")
+            local state = load_on(server, 30, kind)
             while state.answered < 100 do sleep(0.001) end
             assert.equal(0, server:shutdown(10))
             for _, t in ipairs(state.tasks) do t:join() end
             assert.equal(state.asked, state.answered)
-            assert.equal(30, state.refused)
+            check(server, state)
         end)
+    end
+
+    it("cuts no request", function()
+        stopped("once", function(_, state) assert.equal(30, state.refused) end)
     end)
 
     it("tells clients that stay with it to go, and answers what has come", function()
-        serving(function(req)
-            local body = req:body()
-            sleep(0.002)
-            return body == "ok" and "whole" or "a part"
-        end, function(server)
-            local state = load_on(server, 30, "keep")
-            while state.answered < 100 do sleep(0.001) end
-            assert.equal(0, server:shutdown(10))
-            for _, t in ipairs(state.tasks) do t:join() end
-            assert.equal(state.asked, state.answered)
-            assert.equal(0, server.connections)
-        end)
+        stopped("keep", function(server) assert.equal(0, server.connections) end)
     end)
 
     it("takes in who has connected and was not accepted yet", function()

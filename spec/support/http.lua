@@ -25,6 +25,12 @@ function support.connect(server)
     return assert(net.connect("127.0.0.1", server.port))
 end
 
+-- Leaves with a reset.
+function support.leave(s)
+    s:setoption("linger", 0)
+    s:close()
+end
+
 -- One answer: status, headers by lower-case name, body; with `bodiless` none is read.
 function support.answer(s, bodiless)
     local line = s:read("l")
