@@ -13,11 +13,14 @@ void bind_open(lua_State *L);
 
 void bind_errors(lua_State *L);
 void bind_tasklets(lua_State *L);
+void bind_scheduler(lua_State *L);
 void bind_channels(lua_State *L);
 void bind_deferreds(lua_State *L);
 void bind_time(lua_State *L);
 void bind_host(lua_State *L);
 void bind_wait_fd(lua_State *L);
+
+extern const struct object_property bind_tasklet_properties[];
 
 /* What neap.host, on the top, tells of the end and does at it. */
 void bind_ending(lua_State *L);

@@ -1,4 +1,4 @@
-/* Channels as scripts see them: API.md section 3. */
+/* Channels and select as scripts see them: lua/neap/types/channel.lua. */
 #include "core/channel.h"
 
 #include "bind/bind.h"
@@ -262,8 +262,18 @@ static void get_queue(lua_State *L, void *p)
     }
 }
 
+/* ---- select ---- */
+
+/* select(cases[, timeout]) */
+static int select_(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    return select_run(L, wait_timeout(L, 2));
+}
+
 void bind_channels(lua_State *L)
 {
+    static const luaL_Reg functions[] = {{"channel", new}, {"select", select_}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"send", send},
         {"receive", receive},
@@ -290,6 +300,6 @@ void bind_channels(lua_State *L)
     };
     object_class_new(L, OBJECT_CHANNEL,
                      &(struct object_class){"channel", methods, meta, properties, true});
-    lua_pushcfunction(L, new);
-    lua_setfield(L, -2, "channel");
+    select_open(L);
+    luaL_setfuncs(L, functions, 0);
 }

@@ -126,6 +126,7 @@ void bind_open(lua_State *L)
     lua_setmetatable(L, -2);
     bind_errors(L);
     bind_tasklets(L);
+    bind_scheduler(L);
     bind_channels(L);
     bind_deferreds(L);
     bind_time(L);
