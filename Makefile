@@ -84,7 +84,7 @@ test: deps-test
 
 asan stress: deps-test
 	@$(MAKE) --no-print-directory build/$@/neap
-	SPEC_MISCHIEF=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 busted --lua=build/$@/neap spec
+	SPEC_MISCHIEF=1 ASAN_OPTIONS=detect_leaks=1:intercept_tls_get_addr=0 UBSAN_OPTIONS=print_stacktrace=1 busted --lua=build/$@/neap spec
 
 check: deps-test deps-lint
 	@MAKE="$(MAKE)" sh spec/check.sh
