@@ -599,6 +599,19 @@ describe("a stream is written", function()
         reader:join()
     end))
 
+    it("to a peer that has reset: an error also of the reads after it", paired(
+        function(client, server)
+            server:setoption("linger", 0)
+            server:close()
+            local ok, _, code
+            repeat ok, _, code = client:write("x") until not ok
+            assert.equal("ECONNRESET", code)
+            for _, format in ipairs { "l", "a", 1 } do
+                assert.same({ nil, "read: Connection reset by peer", "ECONNRESET", n = 3 },
+                    table.pack(client:read(format)))
+            end
+        end))
+
     it("to a peer that has closed: an error, not a signal", paired(function(client, server)
         server:close()
         local ok, err, code

@@ -225,10 +225,22 @@ static void hold(struct stream *s, size_t n)
     s->rt->held_to = n;
 }
 
+/* Whether a write has heard that the connection is lost. The kernel says so once, to who asks
+** first, and shows a clean end to the other; EPIPE may well come after such an end. */
+static bool was_lost(const struct stream *s)
+{
+    return s->out_error == ECONNRESET || s->out_error == ETIMEDOUT ||
+           s->out_error == EHOSTUNREACH || s->out_error == ENETUNREACH;
+}
+
 /* The socket has given its last. */
 static int input_ends(struct stream *s)
 {
     watch_stop(s->rt->reactor, &s->in);
+    if (was_lost(s)) {
+        s->in_error = s->out_error;
+        return -s->in_error;
+    }
     if (s->tls && !s->tls->ended && !s->tls->error)
         stream_break(s, EPROTO, "EPROTO", "truncated");
     s->ended = !s->in_error;
