@@ -151,27 +151,44 @@ describe("a client of tls", function()
     end)
 
     describe("in its environment", function()
-        -- What a program prints that dials the port, with variables before it.
+        local refused = "tls: certificate verify failed: unable to get local issuer certificate\n"
+
+        local function prints(command)
+            local status, out, err = child.shell(command)
+            assert.same({ 0, "" }, { status, err })
+            return out
+        end
+
+        -- What the program prints that dials the port, with variables before it.
         local function outside(variables, port, options)
-            local status, out, err = child.shell(([[%s "$NEAP" -e '
+            return prints(([[%s "$NEAP" -e '
                 local stream, err = require "neap.net".connect("localhost", %d, { tls = %s })
                 print(stream and stream:tls().version or err)']]):format(variables, port,
                 options or "true"))
-            assert.same({ 0, "" }, { status, err })
-            return out
         end
 
         it("finds the system's trust where SSL_CERT_FILE and SSL_CERT_DIR say", function()
             local listener <close> = listen(good)
             listener:start(function(stream) stream:tls() end)
-            local refused = "tls: certificate verify failed: " ..
-                "unable to get local issuer certificate\n"
             assert.equal(refused, outside("", listener.port))
             assert.equal("TLSv1.3\n", outside("SSL_CERT_FILE=" .. ca.cert, listener.port))
             local folder = ca:path("trusted")
             assert.equal(0, (child.shell(("mkdir %s && cp %s %s && openssl rehash %s"):format(
                 folder, ca.cert, folder, folder))))
             assert.equal("TLSv1.3\n", outside("SSL_CERT_DIR=" .. folder, listener.port))
+        end)
+
+        it("does not look there with -E, nor in a host that has not said so", function()
+            local listener <close> = listen(good)
+            listener:start(function(stream) stream:tls() end)
+            child.make("build/shared/embed/trust", "parts")
+            local variables = "SSL_CERT_FILE=" .. ca.cert .. " "
+            local host = variables .. "build/shared/embed/trust " .. listener.port
+            assert.equal(refused, prints(variables .. ([["$NEAP" -E -e 'print((select(2,
+                require "neap.net".connect("localhost", %d, { tls = true }))))']]):format(
+                listener.port)))
+            assert.equal(refused, prints(host))
+            assert.equal("TLSv1.3\n", prints(host .. " allow"))
         end)
 
         it("does not read openssl.cnf", function()

@@ -4,6 +4,7 @@
 #include "neap.h"
 
 #include "bind/bind.h"
+#include "net/tls.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -50,6 +51,9 @@ int luaopen_neap(lua_State *L)
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
     luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* lua -E */
+    lua_pushboolean(L, !lua_toboolean(L, -1));
+    lua_setfield(L, LUA_REGISTRYINDEX, TLS_ENVIRONMENT);
     bind_open(L);
     return 1;
 }

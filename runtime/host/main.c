@@ -328,6 +328,8 @@ static int main_tasklet(lua_State *L)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
     lua_getfield(L, -1, "set_main");
     lua_call(L, 0, 0);
+    lua_pushboolean(L, !p->no_env);
+    lua_setfield(L, LUA_REGISTRYINDEX, "neap.tls.environment");
     signals_lend(L);
     lua_getfield(L, -1, "lend_stdio");
     lua_call(L, 0, 0);

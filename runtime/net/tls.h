@@ -8,6 +8,10 @@
 
 #define PART_TLS "neap.part.tls"
 
+/* Registry: whether SSL_CERT_FILE and SSL_CERT_DIR move the system's trust. Nothing but the host
+** sets it: by default they do not count. */
+#define TLS_ENVIRONMENT "neap.tls.environment"
+
 /* The TLS of one stream. */
 struct tls {
     const struct part_tls *part;

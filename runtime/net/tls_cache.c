@@ -4,7 +4,6 @@
 #include "net/tls_openssl.h"
 
 #include <openssl/evp.h>
-#include <openssl/x509.h>
 #include <sys/stat.h>
 
 #define CLASS "neap.tls.cache"
@@ -46,20 +45,6 @@ static bool add_source(EVP_MD_CTX *md, const char *source)
     return tls_is_pem(source) ? add_bytes(md, source, strlen(source)) : add_file(md, source);
 }
 
-static const char *from_environment(const char *name, const char *otherwise)
-{
-    const char *value = getenv(name);
-    return value ? value : otherwise;
-}
-
-static bool add_system_trust(EVP_MD_CTX *md)
-{
-    return add_file(md, from_environment(X509_get_default_cert_file_env(),
-                                         X509_get_default_cert_file())) &&
-           add_file(md, from_environment(X509_get_default_cert_dir_env(),
-                                         X509_get_default_cert_dir()));
-}
-
 static bool add_options(EVP_MD_CTX *md, const struct context *c, const struct sources *s)
 {
     const int figures[] = {c->server, c->verify, c->min_version};
@@ -68,7 +53,8 @@ static bool add_options(EVP_MD_CTX *md, const struct context *c, const struct so
            add_bytes(md, c->protocols ? c->protocols : (unsigned char *)"",
                      c->protocols_length) &&
            add_source(md, s->ca) && add_source(md, s->cert) && add_source(md, s->key) &&
-           (s->ca || c->server || add_system_trust(md)) &&
+           (s->ca || c->server ||
+            (add_file(md, s->trusted_file) && add_file(md, s->trusted_dir))) &&
            EVP_DigestFinal_ex(md, (unsigned char *)c->digest, NULL) == 1;
 }
 

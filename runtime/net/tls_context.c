@@ -213,8 +213,9 @@ static bool load_files(struct context *c, const struct sources *s, struct proble
     if (c->server ? !s->ca || !c->verify : !c->verify)
         return true;
     SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    return s->ca || SSL_CTX_set_default_verify_paths(c->ctx) == 1 ||
-           tls_complain(p, "EINVAL", "system trust", tls_why());
+    if (!s->ca)
+        tls_load_system_trust(c->ctx, s);
+    return true;
 }
 
 /* The entry of `sni` whose name and options are on the top. False with *p. [E] */
@@ -264,11 +265,26 @@ static bool verify_option(lua_State *L, int i)
     return verify;
 }
 
+/* Where the system's authorities are; the environment counts only if the host allows it. */
+static void find_system_trust(lua_State *L, struct sources *s)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, TLS_ENVIRONMENT);
+    bool allowed = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    s->trusted_file = allowed ? secure_getenv(X509_get_default_cert_file_env()) : NULL;
+    s->trusted_dir = allowed ? secure_getenv(X509_get_default_cert_dir_env()) : NULL;
+    if (!s->trusted_file)
+        s->trusted_file = X509_get_default_cert_file();
+    if (!s->trusted_dir)
+        s->trusted_dir = X509_get_default_cert_dir();
+}
+
 /* Pushes the options of that name. [E] */
 static struct sources sources_option(lua_State *L, int i, bool server)
 {
     struct sources s = {text_option(L, i, "ca"), text_option(L, i, "cert"),
-                        text_option(L, i, "key")};
+                        text_option(L, i, "key"), NULL, NULL};
+    find_system_trust(L, &s);
     if (server && !s.cert)
         luaL_error(L, "a tls server needs the option 'cert'");
     if (s.key && !s.cert)

@@ -49,6 +49,7 @@ struct context {
 /* Paths or PEM text; NULL: not given. */
 struct sources {
     const char *ca, *cert, *key;
+    const char *trusted_file, *trusted_dir; /* the system's authorities */
 };
 
 struct connection {
@@ -104,6 +105,9 @@ bool tls_is_pem(const char *text);
 /* Load from a path or PEM text. key NULL: it is where the certificate is. False with *p. */
 bool tls_load_identity(SSL_CTX *ctx, const char *cert, const char *key, struct problem *p);
 bool tls_load_authorities(SSL_CTX *ctx, const char *ca, bool server, struct problem *p);
+
+/* What is not there, or is none, trusts nobody. */
+void tls_load_system_trust(SSL_CTX *ctx, const struct sources *s);
 
 /* tls.session(): where clients that are given it in their options keep their last session. */
 int tls_new_session(lua_State *L);

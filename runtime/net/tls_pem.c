@@ -188,3 +188,11 @@ bool tls_load_authorities(SSL_CTX *ctx, const char *ca, bool server, struct prob
     BIO_free(b);
     return ok;
 }
+
+void tls_load_system_trust(SSL_CTX *ctx, const struct sources *s)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    X509_STORE_load_file(store, s->trusted_file);
+    X509_STORE_load_path(store, s->trusted_dir);
+    ERR_clear_error();
+}
