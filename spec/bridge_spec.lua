@@ -4,7 +4,7 @@
 local host = require "neap.host"
 local deferreds = require "spec.support.deferreds"
 local record = require "spec.support.record"
-local collect, drop = deferreds.collect, deferreds.drop
+local collect, drop = record.collect, deferreds.drop
 local value_of, waiter = deferreds.value_of, deferreds.waiter
 local error_of, unhandled = record.error_of, record.unhandled
 

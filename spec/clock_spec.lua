@@ -1,16 +1,7 @@
 -- Virtual clocks: time that moves by hand.
 
 local program = require "spec.support.program"
-
--- Runs f with a virtual clock in use.
-local function with_clock(f)
-    return function()
-        local clock = neap.clock()
-        local old = neap.use_clock(clock)
-        local _ <close> = setmetatable({}, { __close = function() neap.use_clock(old) end })
-        f(clock)
-    end
-end
+local with_clock = require "spec.support.with_clock"
 
 describe("a virtual clock", function()
     it("starts at 0 and moves only by advance", function()

@@ -1,14 +1,12 @@
 -- Lua's coroutines: a tasklet's root looks like Lua's main thread, and a script's own
 -- coroutines behave exactly as in stock Lua. Waits inside them: wait_spec.lua.
 
+local finally = require "spec.support.finally"
+
 local function error_of(f, ...)
     local ok, err = pcall(f, ...)
     assert(not ok, "no error was raised")
     return err
-end
-
-local function closing(f)
-    return setmetatable({}, { __close = f })
 end
 
 describe("a tasklet's root", function()
@@ -180,7 +178,7 @@ describe("coroutine", function()
     it("an error leaves the stack of a resumed one readable, and closes nothing", function()
         local closed = false
         local co = coroutine.create(function()
-            local _ <close> = closing(function() closed = true end)
+            local _ <close> = finally(function() closed = true end)
             local visible = "local" -- luacheck: ignore
             error("x")
         end)
@@ -197,13 +195,13 @@ describe("coroutine", function()
     it("an error in wrap closes its variables first", function()
         local log = {}
         local f = coroutine.wrap(function()
-            local _ <close> = closing(function(_, err) log[1] = err end)
+            local _ <close> = finally(function(_, err) log[1] = err end)
             error("x", 0)
         end)
         assert.equal("x", error_of(f))
         assert.same({ "x" }, log)
         f = coroutine.wrap(function()
-            local _ <close> = closing(function() error("from close", 0) end)
+            local _ <close> = finally(function() error("from close", 0) end)
             error("x", 0)
         end)
         assert.equal("from close", error_of(f))
@@ -212,8 +210,8 @@ describe("coroutine", function()
     it("close runs pending variables, innermost first", function()
         local log = {}
         local co = coroutine.create(function()
-            local _ <close> = closing(function(_, err) log[#log + 1] = { "outer", err } end)
-            local _ <close> = closing(function(_, err) log[#log + 1] = { "inner", err } end)
+            local _ <close> = finally(function(_, err) log[#log + 1] = { "outer", err } end)
+            local _ <close> = finally(function(_, err) log[#log + 1] = { "inner", err } end)
             coroutine.yield()
         end)
         coroutine.resume(co)
@@ -226,7 +224,7 @@ describe("coroutine", function()
 
     it("close gives an error of a variable", function()
         local co = coroutine.create(function()
-            local _ <close> = closing(function() error("x", 0) end)
+            local _ <close> = finally(function() error("x", 0) end)
             coroutine.yield()
         end)
         coroutine.resume(co)
@@ -258,13 +256,13 @@ describe("coroutine", function()
             function() return (select(2, next({ yields() }))) end,
             function()
                 local got
-                do local _ <close> = closing(function() got = yields() end) end
+                do local _ <close> = finally(function() got = yields() end) end
                 return got
             end,
             function()
                 local got
                 local ok = pcall(function()
-                    local _ <close> = closing(function() got = yields() end)
+                    local _ <close> = finally(function() got = yields() end)
                     error("x")
                 end)
                 return not ok and got
@@ -318,7 +316,7 @@ describe("coroutine", function()
         local function chain(n)
             local co = coroutine.create(function()
                 local inner = n > 0 and chain(n - 1)
-                local _ <close> = closing(function()
+                local _ <close> = finally(function()
                     if inner then assert(coroutine.close(inner)) end
                 end)
                 coroutine.yield()
@@ -331,7 +329,7 @@ describe("coroutine", function()
         for _ = 1, 5000 do
             local inner = co
             co = coroutine.create(function()
-                local _ <close> = closing(function()
+                local _ <close> = finally(function()
                     depth = depth + 1
                     if inner then assert(coroutine.close(inner)) end
                 end)

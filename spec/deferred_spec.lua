@@ -4,7 +4,8 @@ local deferreds = require "spec.support.deferreds"
 local many = require "spec.support.many"
 local program = require "spec.support.program"
 local record = require "spec.support.record"
-local collect, drop = deferreds.collect, deferreds.drop
+local with_clock = require "spec.support.with_clock"
+local collect, drop = record.collect, deferreds.drop
 local value_of, waiter = deferreds.value_of, deferreds.waiter
 local error_of, unhandled = record.error_of, record.unhandled
 
@@ -505,10 +506,8 @@ describe("cancel", function()
         assert.is_true(d.called)
     end)
 
-    it("by a waiter out of time that is killed for good before it goes on", function()
-        local clock, cancelled = neap.clock(), 0
-        local old = neap.use_clock(clock)
-        local _ <close> = setmetatable({}, { __close = function() neap.use_clock(old) end })
+    it("by a waiter out of time that is killed for good before it wakes", with_clock(function(clock)
+        local cancelled = 0
         local d = deferred(function() cancelled = cancelled + 1 end)
         local late
         local killer = spawn(function()
@@ -522,7 +521,7 @@ describe("cancel", function()
         clock:advance(1)
         assert.is_true(killer:join())
         assert.same({ false, 1 }, { late.alive, cancelled })
-    end)
+    end))
 
     it("nobody takes CancelledError: not reported", function()
         unhandled(function(errors)

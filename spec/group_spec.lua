@@ -1,5 +1,6 @@
 -- Groups of tasklets: inherited, ended and held all at once; the rate of the clock.
 
+local finally = require "spec.support.finally"
 local record = require "spec.support.record"
 
 local function in_group(group, f, ...)
@@ -103,10 +104,11 @@ describe("kill_group", function()
     end)
 end)
 
--- The clock stands until the value goes out of scope: no timer is due, however slow all is.
-local function clock_stands()
-    neap.scale(0)
-    return setmetatable({}, { __close = function() neap.scale(1) end })
+-- The rate of the clock until the value goes out of scope; at 0 no timer is due, however slow
+-- all is.
+local function rate(x)
+    neap.scale(x)
+    return finally(function() neap.scale(1) end)
 end
 
 describe("pause_group", function()
@@ -145,7 +147,7 @@ describe("pause_group", function()
             woken = true
         end)
         do
-            local _ <close> = clock_stands()
+            local _ <close> = rate(0)
             schedule()
             neap.pause_group("g", true)
         end
@@ -164,7 +166,7 @@ describe("pause_group", function()
             sleep(0)
         end)
         do
-            local _ <close> = clock_stands()
+            local _ <close> = rate(0)
             schedule()
             neap.pause_group("g", true)
             ch:send "served"
@@ -227,7 +229,7 @@ describe("pause_group", function()
     end)
 
     it("one that leaves the group is not held any more", function()
-        local log, clock = record.log(), clock_stands()
+        local log, clock = record.log(), rate(0)
         local ready = in_group("g", log, "ready")
         local asleep = in_group("g", function()
             sleep(0.01)
@@ -274,12 +276,6 @@ describe("pause_group", function()
 end)
 
 describe("scale", function()
-    -- Sets the rate until the value goes out of scope.
-    local function rate(x)
-        neap.scale(x)
-        return setmetatable({}, { __close = function() neap.scale(1) end })
-    end
-
     it("0 stands: no timer of the runtime's clock is due", function()
         local woken
         local t = spawn(function()

@@ -2,16 +2,17 @@
 -- listeners and UDP sockets as cases of neap.select.
 
 local fill = require "spec.support.fill"
+local finally = require "spec.support.finally"
 local host = require "neap.host"
 local net = require "neap.net"
 
 local function paired(body)
     return function()
         local a, b = neap.must(net.pair())
-        local _ <close> = setmetatable({}, { __close = function()
+        local _ <close> = finally(function()
             a:close()
             b:close()
-        end })
+        end)
         body(a, b)
     end
 end

@@ -1,5 +1,6 @@
 local child = require "spec.support.child"
 local fill = require "spec.support.fill"
+local finally = require "spec.support.finally"
 local net = require "neap.net"
 
 -- Two connections in a row, with the ends in the middle to be relayed: the near client's, the
@@ -21,9 +22,9 @@ end
 local function relayed(open, body)
     return function()
         local near, a, b, far = chain(open)
-        local _ <close> = setmetatable({}, { __close = function()
+        local _ <close> = finally(function()
             for _, s in ipairs { near, a, b, far } do s:close() end
-        end })
+        end)
         body(near, a, b, far)
     end
 end

@@ -1,13 +1,11 @@
 -- neap.run, the traps, the callbacks, and what bounds a run.
 
+local finally = require "spec.support.finally"
 local record = require "spec.support.record"
 
 local error_of = record.error_of
 
 local function count() return neap.getruncount() end
-
--- Undone at the end of the block that holds it.
-local function finally(f) return setmetatable({}, { __close = f }) end
 
 describe("neap.run", function()
     it("returns nothing at once when nobody else is to run", function()

@@ -2,6 +2,7 @@
 -- Wall time is the subject here; no spec depends on how little of it passes.
 
 local child = require "spec.support.child"
+local finally = require "spec.support.finally"
 local record = require "spec.support.record"
 
 local SLICE = 0.001
@@ -9,7 +10,7 @@ local SLICE = 0.001
 -- Slices of that length until the value goes out of scope.
 local function preempting(seconds)
     neap.preempt(seconds or SLICE)
-    return setmetatable({}, { __close = function() neap.preempt(nil) end })
+    return finally(function() neap.preempt(nil) end)
 end
 
 local function loop() while true do end end

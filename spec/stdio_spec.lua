@@ -52,6 +52,18 @@ end
 
 local function touch(path) io.open(path, "w"):close() end
 
+-- A tasklet killed while f(command) waits for a command to end leaves it to be reaped.
+local function killed_waiting(f)
+    flagged(function(path, await)
+        local t = spawn(f, await)
+        schedule()
+        t:kill()
+        touch(path)
+        same({ false, neap.TaskletExit }, t:join())
+        while lfs.attributes(path) do sleep(0.01) end -- until the child has seen it
+    end)
+end
+
 -- In a terminal: what is typed when that has appeared; status and what was shown.
 local function terminal(dialog, text)
     local list = { "build/static/support/pty" }
@@ -357,15 +369,7 @@ describe("io.popen", function()
     end)
 
     it("a killed close leaves the child to be reaped", function()
-        flagged(function(path, await)
-            local f = io.popen(await)
-            local t = spawn(f.close, f)
-            schedule()
-            t:kill()
-            touch(path)
-            same({ false, neap.TaskletExit }, t:join())
-            while lfs.attributes(path) do sleep(0.01) end -- until the child has seen it
-        end)
+        killed_waiting(function(command) io.popen(command):close() end)
     end)
 
     it("forgotten handles leave nothing behind", function()
@@ -421,14 +425,7 @@ describe("os.execute", function()
     end)
 
     it("a killed waiter leaves nothing behind", function()
-        flagged(function(path, await)
-            local t = spawn(os.execute, await)
-            schedule()
-            t:kill()
-            touch(path)
-            same({ false, neap.TaskletExit }, t:join())
-            while lfs.attributes(path) do sleep(0.01) end -- until the child has seen it
-        end)
+        killed_waiting(os.execute)
     end)
 
     it("leaves the children of others alone", function()

@@ -1,5 +1,6 @@
 local child = require "spec.support.child"
 local fill = require "spec.support.fill"
+local finally = require "spec.support.finally"
 local host = require "neap.host"
 local net = require "neap.net"
 
@@ -16,10 +17,10 @@ end
 local function paired(body, open)
     return function()
         local client, server, more = (open or pair)()
-        local _ <close> = setmetatable({}, { __close = function()
+        local _ <close> = finally(function()
             client:close()
             server:close()
-        end })
+        end)
         body(client, server, more)
     end
 end

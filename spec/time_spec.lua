@@ -1,12 +1,14 @@
 -- call_later, and the clocks that calls and sleeps stand on.
 
+local finally = require "spec.support.finally"
 local program = require "spec.support.program"
+local with_clock = require "spec.support.with_clock"
 
 local function errors_to(list)
     neap.on_error(function(t, err, trace)
         list[#list + 1] = { tasklet = t, err = tostring(err), trace = trace }
     end)
-    return setmetatable({}, { __close = function() neap.on_error(nil) end })
+    return finally(function() neap.on_error(nil) end)
 end
 
 describe("call_later", function()
@@ -220,22 +222,19 @@ describe("a call can be moved:", function()
 end)
 
 describe("the real clock", function()
-    it("stays real whatever clock is in use", function()
-        local clock = neap.clock()
-        local old = neap.use_clock(clock)
-        local _ <close> = setmetatable({}, { __close = function() neap.use_clock(old) end })
+    it("stays real whatever clock is in use", with_clock(function()
         local began, made = neap.realtime.now(), false
         neap.realtime.call_later(0.005, function() made = true end)
         neap.realtime.sleep(0.02)
         assert.is_true(neap.realtime.now() - began >= 0.02)
         assert.is_true(made)
         assert.equal(0, neap.now())
-    end)
+    end))
 
     it("is not what neap.scale changes, nor is a virtual one", function()
         local clock = neap.clock()
         neap.scale(0)
-        local _ <close> = setmetatable({}, { __close = function() neap.scale(1) end })
+        local _ <close> = finally(function() neap.scale(1) end)
         local stands = neap.now()
         neap.realtime.sleep(0.01)
         assert.equal(stands, neap.now())

@@ -1,3 +1,4 @@
+local finally = require "spec.support.finally"
 local host = require "neap.host"
 local net = require "neap.net"
 
@@ -7,10 +8,10 @@ local function socket(options) return neap.must(net.udp("127.0.0.1", 0, options)
 local function both(body)
     return function()
         local a, b = socket(), socket()
-        local _ <close> = setmetatable({}, { __close = function()
+        local _ <close> = finally(function()
             a:close()
             b:close()
-        end })
+        end)
         body(a, b)
     end
 end

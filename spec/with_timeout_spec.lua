@@ -3,16 +3,7 @@
 local host = require "neap.host"
 local inside = require "neap.inside"
 local program = require "spec.support.program"
-
--- Runs f(clock) with a virtual clock in use, which ends with it.
-local function with_clock(f)
-    return function()
-        local clock = neap.clock()
-        local old = neap.use_clock(clock)
-        local _ <close> = setmetatable({}, { __close = function() neap.use_clock(old) end })
-        f(clock)
-    end
-end
+local with_clock = require "spec.support.with_clock"
 
 -- A tasklet with f's results, which has begun.
 local function start(f, ...)

@@ -12,14 +12,6 @@ function deferreds.drop(f, ...)
     f(...)
 end
 
----Collects what nobody holds, and lets the reports come.
-function deferreds.collect()
-    for _ = 1, 3 do
-        collectgarbage()
-        sleep(0)
-    end
-end
-
 ---A tasklet that has begun to wait for d.
 ---@return table w { tasklet =, got = table.pack(pcall(block_on, d, timeout)) once it is done }
 function deferreds.waiter(d, timeout)
