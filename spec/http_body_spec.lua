@@ -2,6 +2,7 @@
 
 local http = require "neap.http"
 local net = require "neap.net"
+local support = require "spec.support.http"
 
 -- A request whose body comes in these pieces, then in the error, if there is one.
 local function request(pieces, kind, failure)
@@ -184,22 +185,15 @@ end)
 
 -- ---- with a server ----
 
--- A server with this handler, and what it is told of errors, while f(connect, log) runs.
+-- A server with this handler, of which no error is told, while f(connect) runs.
 local function serving(handler, opts, f)
-    local log = {}
-    opts.host = not opts.path and "127.0.0.1" or nil
-    neap.on_error(function(_, err, trace) log[#log + 1] = tostring(err) .. "\n" .. trace end)
-    local server = assert(http.serve(opts, handler))
-    local _ <close> = setmetatable({}, { __close = function()
-        neap.on_error(nil)
-        server:close()
-        server:wait()
-    end })
-    f(function()
-        if opts.path then return assert(net.connect_unix(opts.path)) end
-        return assert(net.connect("127.0.0.1", server.port))
+    support.serving(handler, opts, function(server, log)
+        f(function()
+            if opts.path then return assert(net.connect_unix(opts.path)) end
+            return support.connect(server)
+        end)
+        assert.same({}, log)
     end)
-    assert.same({}, log)
 end
 
 -- The body of a chunked answer as far as this text in it.

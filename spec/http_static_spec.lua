@@ -3,6 +3,7 @@
 local http = require "neap.http"
 local lfs = require "lfs"
 local net = require "neap.net"
+local support = require "spec.support.http"
 
 local TIME = 784111777
 local MODIFIED = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -332,15 +333,12 @@ describe("a folder behind a server", function()
     teardown(function() authority:remove() end)
 
     local function serving(opts, f)
-        opts.host = "127.0.0.1"
-        local server = assert(http.serve(opts, assert(http.static(root))))
-        local _ <close> = setmetatable({}, { __close = function()
-            server:close()
-            server:wait()
-        end })
-        f(function()
-            return assert(net.connect("localhost", server.port,
-                { tls = opts.tls and { ca = authority.cert } }))
+        support.serving(assert(http.static(root)), opts, function(server, log)
+            f(function()
+                return assert(net.connect("localhost", server.port,
+                    { tls = opts.tls and { ca = authority.cert } }))
+            end)
+            assert.same({}, log)
         end)
     end
 

@@ -5,18 +5,11 @@
 #include "base/memory.h"
 #include "base/slab.h"
 #include "base/slots.h"
+#include "support/check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(what)                                                            \
-    do {                                                                       \
-        if (!(what)) {                                                         \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
 
 static unsigned below(unsigned n)
 {

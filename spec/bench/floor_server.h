@@ -21,6 +21,26 @@ static int accept_client(const ev_io *listener)
     return fd;
 }
 
+/* The next client is watched for what it sends. */
+static inline void watch_client(struct ev_loop *loop, const ev_io *listener,
+                                void (*on_data)(struct ev_loop *, ev_io *, int))
+{
+    int fd = accept_client(listener);
+    ev_io *client = fd < 0 ? NULL : malloc(sizeof *client);
+    if (!client)
+        return;
+    ev_io_init(client, on_data, fd, EV_READ);
+    ev_io_start(loop, client);
+}
+
+/* The end of a client that watch_client has taken. */
+static inline void drop_client(struct ev_loop *loop, ev_io *client)
+{
+    ev_io_stop(loop, client);
+    close(client->fd);
+    free(client);
+}
+
 /* Serves until it is killed; `data` is the listener's. The exit status. */
 static int serve(const char *name, const char *port,
                  void (*on_client)(struct ev_loop *, ev_io *, int), void *data)

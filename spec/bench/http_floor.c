@@ -18,20 +18,13 @@ static void on_data(struct ev_loop *loop, ev_io *client, int events)
         n = write(client->fd, answer, (size_t)size) == size;
     if (n > 0)
         return;
-    ev_io_stop(loop, client);
-    close(client->fd);
-    free(client);
+    drop_client(loop, client);
 }
 
 static void on_client(struct ev_loop *loop, ev_io *listener, int events)
 {
-    int fd = accept_client(listener);
-    ev_io *client = fd < 0 ? NULL : malloc(sizeof *client);
     (void)events;
-    if (!client)
-        return;
-    ev_io_init(client, on_data, fd, EV_READ);
-    ev_io_start(loop, client);
+    watch_client(loop, listener, on_data);
 }
 
 int main(int argc, char **argv)

@@ -1,20 +1,11 @@
-/* What the example hosts have in common: a check that says what failed, and a text kept. */
+/* What the example hosts have in common: checks, and a text kept. */
 #ifndef SPEC_EMBED_CHECK_H
 #define SPEC_EMBED_CHECK_H
 
 #include "neap.h"
+#include "support/check.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define CHECK(what)                                                            \
-    do {                                                                       \
-        if (!(what)) {                                                         \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
 
 struct kept {
     char text[4096];

@@ -1,23 +1,25 @@
 -- What specs of the HTTP server share: a server while a function runs, a client that reads
 -- answers by hand.
 
-local net = require "neap.net"
+local finally = require "spec.support.finally"
 local http = require "neap.http"
+local net = require "neap.net"
 
 local support = {}
 
--- A server with this handler, and what it is told of errors, while f(server, log) runs.
+-- A server with this handler, on loopback or opts.path, and what it is told of errors, while
+-- f(server, log) runs.
 function support.serving(handler, opts, f)
     if not f then opts, f = {}, opts end
-    opts.host = "127.0.0.1"
+    opts.host = not opts.path and "127.0.0.1" or nil
     local log = {}
     neap.on_error(function(_, err, trace) log[#log + 1] = tostring(err) .. "\n" .. trace end)
     local server = assert(http.serve(opts, handler))
-    local _ <close> = setmetatable({}, { __close = function()
+    local _ <close> = finally(function()
         neap.on_error(nil)
         server:close()
         server:wait()
-    end })
+    end)
     f(server, log)
 end
 
