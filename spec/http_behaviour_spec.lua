@@ -140,6 +140,39 @@ describe("a slow client", function()
         end)
     end)
 
+    it("that takes too little is cut, and nothing is kept for it", function()
+        child.make("build/static/support/sip")
+        local text = ("x"):rep(3e6)
+        for name, handler in pairs {
+            text = function() return text end,
+            list = function() return { text, text } end,
+            pieces = function() return function() return text end end,
+            writer = function(req) req:respond(200):write(text) end,
+        } do
+            serving(handler, { write_timeout = 0.3 }, function(server)
+                local _, out = child.shell( -- 20 KB a second, in pieces of which each is room
+                    ("build/static/support/sip %d 2000 100"):format(server.port))
+                local came = tonumber(out:match("^(%d+) bytes"))
+                assert.is_true(came > 0 and came < 150000, name .. ": " .. out)
+                assert.equal(0, server.connections)
+            end)
+        end
+    end)
+
+    it("that takes enough is not, though the kernel seldom has room", function()
+        serving(function() return ("x"):rep(6e6) end, { write_timeout = 1.5 }, function(server)
+            local s <close> = connect(server)
+            s:write(get("/"))
+            local came = #assert(s:read_until("\r\n\r\n"))
+            local head = came
+            for _ = 1, 16 do
+                sleep(0.25)
+                came = came + #s:read(65536)
+            end
+            assert.equal(6e6, came - head + #s:read(6e6 - (came - head)))
+        end)
+    end)
+
     it("holds up nobody else", function()
         serving(function(req) return req:body() or "" end,
             { head_timeout = 20, body_timeout = 20, write_timeout = 20 }, function(server)
@@ -233,6 +266,59 @@ describe("an answer while the client still sends", function()
             end
             local status, headers, body = answer(s)
             assert.same({ 401, "close", "who?" }, { status, headers.connection, body })
+        end)
+    end)
+end)
+
+describe("a client that goes on sending behind its last answer", function()
+    -- Sends until it is told to stop.
+    local function flood(server, request)
+        local s = connect(server)
+        s:write(request)
+        return s, spawn(function()
+            while s:write(("a"):rep(1000)) do sleep(0.001) end
+        end)
+    end
+
+    local refused = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: nonsense\r\n\r\n"
+
+    for name, request in pairs { ["a length"] = post(1 << 50), ["a bad head"] = refused } do
+        it("counts as one, and for a limited time: " .. name, function()
+            local opts = { max_connections = 1, body_timeout = 3 }
+            serving(function(req) return req.method == "PUT" and 413 or "x" end, opts,
+                function(server)
+                    local s, t = flood(server, request)
+                    local status, headers = answer(s)
+                    assert.same({ name == "a length" and 413 or 400, "close" },
+                        { status, headers.connection })
+                    assert.equal(1, server.connections)
+                    local other <close> = connect(server)
+                    other:write(get("/"))
+                    assert.equal(200, (answer(other))) -- when the first one's time is over
+                    s:close()
+                    t:join()
+                end)
+        end)
+    end
+
+    it("is not waited for once it is silent", function()
+        serving(function() return 413 end, function(server)
+            local s <close> = connect(server)
+            s:write(post(1 << 50))
+            assert.equal(413, (answer(s)))
+            ended(server)
+            assert.equal("", s:read("a"))
+        end)
+    end)
+
+    it("does not hold up a shutdown, which lets it read the answer", function()
+        serving(function() return 413 end, function(server)
+            local s, t = flood(server, post(1 << 50))
+            await(function() return server.connections == 1 end)
+            assert.equal(0, server:shutdown(60))
+            assert.equal(413, (answer(s)))
+            s:close()
+            t:join()
         end)
     end)
 end)

@@ -6,6 +6,7 @@
 #include "core/tasklet.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -224,8 +225,7 @@ static int go_on_writing(lua_State *L, size_t offset)
         size_t piece = n - offset < OUT_ENOUGH / 2 ? n - offset : OUT_ENOUGH / 2;
         if (s->writing.owner) {
             wait_check(L);
-            return wait_on(L, &s->writing.queue, c->server->limits.write_timeout,
-                           (lua_KContext)offset, written);
+            return wait_on(L, &s->writing.queue, HUGE_VAL, (lua_KContext)offset, written);
         }
         if (c->out_framing == OUT_LENGTH && piece > c->out_left)
             return luaL_error(L, "the body is longer than its Content-Length");
@@ -236,7 +236,7 @@ static int go_on_writing(lua_State *L, size_t offset)
         if (f == -EAGAIN) {
             wait_check(L);
             stream_want_room(s);
-            return wait_on(L, &s->writer, c->server->limits.write_timeout,
+            return wait_on(L, &s->writer, connection_write_time(c),
                            (lua_KContext)(offset ? offset : n), written);
         }
         if (f < 0)
@@ -313,7 +313,7 @@ int http_upgrade(lua_State *L)
     if (f == -EAGAIN) {
         wait_check(L);
         stream_want_room(c->stream);
-        return wait_on(L, &c->stream->writer, c->server->limits.write_timeout, 0, upgrade_room);
+        return wait_on(L, &c->stream->writer, connection_write_time(c), 0, upgrade_room);
     }
     if (f < 0)
         return net_push_end(L, WAKE_CLOSED);

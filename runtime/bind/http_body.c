@@ -23,7 +23,9 @@ enum wake http_room_came(lua_State *L, struct stream *s)
     struct runtime *rt = runtime_of(L);
     if (s->writing.owner == rt->current)
         turn_give(rt, &s->writing);
-    return wait_result(L);
+    enum wake why = wait_result(L);
+    bool reads = connection_reads(s->owner, why == WAKE_TIMEOUT);
+    return why == WAKE_TIMEOUT && reads ? WAKE_SERVED : why;
 }
 
 static int body_failed(lua_State *L, int error)
@@ -111,7 +113,7 @@ static int go_on_reading(lua_State *L, lua_KContext kind)
             return wait_on(L, &c->stream->reader, connection_body_time(c), kind, body_came);
         }
         stream_want_room(c->stream);
-        return wait_on(L, &c->stream->writer, c->server->limits.write_timeout, kind, body_room);
+        return wait_on(L, &c->stream->writer, connection_write_time(c), kind, body_room);
     }
 }
 

@@ -49,14 +49,15 @@ enum {
     PIECE_RETURNED,
     DRAIN,
     FLUSH_LAST,
+    LINGER,
     STEPS
 };
 
 static step read_head, read_whole, returned, send_body, send_file, piece_returned, drain_body,
-    flush_last;
+    flush_last, linger;
 
-static step *const steps[STEPS] = {read_head, read_whole,     returned,   send_body,
-                                   send_file, piece_returned, drain_body, flush_last};
+static step *const steps[STEPS] = {read_head,      read_whole, returned,   send_body, send_file,
+                                   piece_returned, drain_body, flush_last, linger};
 
 static enum next go(struct run *r, int state)
 {
@@ -130,8 +131,7 @@ static int run(struct run *r)
         case WAIT_ROOM:
             wait_check(L);
             stream_want_room(c->stream);
-            return wait_on(L, &c->stream->writer, c->server->limits.write_timeout, WAIT_ROOM,
-                           woken);
+            return wait_on(L, &c->stream->writer, connection_write_time(c), WAIT_ROOM, woken);
         case GIVE_WAY:
             wait_check_switch(L);
             sched_append(rt, rt->current);
@@ -639,17 +639,45 @@ static void reset(struct stream *s)
     s->out_error = ECONNABORTED;
 }
 
+/* Whether the client may still send, and would lose the answer by a reset. */
+static bool may_send(const struct connection *c)
+{
+    const struct stream *s = c->stream;
+    return (!c->body.done || c->refused) && !c->cut && !s->closed && !s->ended && !s->in_error;
+}
+
 static enum next flush_last(struct run *r)
 {
     struct connection *c = r->c;
-    if (!c->body.done || c->refused)
-        c->stream->patient = true; /* who still sends reads the answer behind it */
     log_request(r);
-    if (r->why == WAKE_SERVED && connection_flush(c) == -EAGAIN)
+    int sent = r->why == WAKE_SERVED ? connection_flush(c) : -EPIPE;
+    if (sent == -EAGAIN)
         return WAIT_ROOM;
     if (c->cut && c->out_framing == OUT_TO_CLOSE && !c->stream->closed)
         reset(c->stream);
-    return OVER;
+    if (sent < 0 || !may_send(c))
+        return OVER;
+    if (buffer_length(&c->stream->output) > 0)
+        return WAIT_ROOM;
+    if (c->request)
+        end_request(c);
+    connection_linger(c);
+    return go(r, LINGER);
+}
+
+/* Reads away what the client still sends, so that it can read the answer behind it. It counts
+** among the connections meanwhile. A server that stops leaves this to the stream's close. */
+static enum next linger(struct run *r)
+{
+    struct connection *c = r->c;
+    if (r->why != WAKE_SERVED)
+        return OVER;
+    c->stream->patient = c->server->draining;
+    r->timeout = connection_linger_time(c);
+    if (c->server->draining || r->timeout <= 0)
+        return OVER;
+    int got = connection_skip_input(c);
+    return got > 0 ? GIVE_WAY : got == -EAGAIN ? WAIT_INPUT : OVER;
 }
 
 int http_serve_connection(lua_State *L)

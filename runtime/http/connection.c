@@ -4,7 +4,10 @@
 #include "net/tls.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <math.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 
 /* A body's time grows by a second with so many bytes. */
@@ -264,6 +267,29 @@ double connection_body_time(const struct connection *c)
 {
     double left = c->server->limits.body_timeout + (double)c->body.size / bytes_per_second;
     return left > c->waited ? left - c->waited : 0;
+}
+
+enum { LINGER = 10, LINGER_SILENT = 2 }; /* seconds: in all, and without a byte */
+
+void connection_linger(struct connection *c)
+{
+    connection_next(c);
+    c->deadline = runtime_now(c->server->rt) + fmin(LINGER, c->server->limits.body_timeout);
+    stream_shutdown(c->stream);
+}
+
+double connection_linger_time(const struct connection *c)
+{
+    return fmin(LINGER_SILENT, c->deadline - runtime_now(c->server->rt));
+}
+
+int connection_skip_input(struct connection *c)
+{
+    const char *p;
+    size_t n = stream_input(c->stream, &p);
+    int got = n > 0 ? 1 : stream_fill(c->stream);
+    stream_take(c->stream, stream_input(c->stream, &p));
+    return got;
 }
 
 /* Before the body is waited for: a client that asked is told to send it. */
@@ -558,4 +584,43 @@ int connection_flush(struct connection *c)
     }
     buffer_consume(&c->out, &s->rt->memory, (size_t)sent);
     return -EAGAIN;
+}
+
+/* ---- a client that does not read ---- */
+
+/* Bytes of the whole connection that have arrived; false: this socket cannot tell. */
+static bool bytes_taken(const struct connection *c, uint64_t *taken)
+{
+    struct tcp_info info;
+    socklen_t n = sizeof info;
+    if (getsockopt(c->stream->fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0 ||
+        n < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked)
+        return false;
+    *taken = info.tcpi_bytes_acked;
+    return true;
+}
+
+double connection_write_time(struct connection *c)
+{
+    c->stall_began = runtime_now(c->server->rt);
+    return fmax(c->server->limits.write_timeout - c->stalled, 0);
+}
+
+bool connection_reads(struct connection *c, bool expired)
+{
+    uint64_t taken;
+    if (!c->server || c->stream->closed)
+        return false;
+    if (c->stall_began > 0)
+        c->stalled += runtime_now(c->server->rt) - c->stall_began;
+    c->stall_began = 0;
+    bool tells = bytes_taken(c, &taken);
+    if (!tells || taken - c->taken >= STALL_BYTES) {
+        c->stalled = 0;
+        c->taken = tells ? taken : 0;
+    }
+    if (!expired || (tells && c->stalled == 0))
+        return true;
+    c->stream->linger = 0; /* there is no use in leaving something behind for it */
+    return false;
 }

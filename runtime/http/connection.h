@@ -11,7 +11,7 @@
 
 #include <time.h>
 
-enum { DATE_LINE = 37, OUT_ENOUGH = 65536, DRAIN_MAX = 262144 };
+enum { DATE_LINE = 37, OUT_ENOUGH = 65536, DRAIN_MAX = 262144, STALL_BYTES = 65536 };
 
 struct http_limits {
     struct head_limits head;
@@ -63,6 +63,9 @@ struct connection {
     size_t mark;               /* where in `out` the head that is being made begins */
     double deadline;           /* of a head that has not come whole; HUGE_VAL: none yet */
     double wait_began;         /* the last wait for input */
+    double stall_began;        /* the last wait for room */
+    double stalled;            /* seconds of such waits since the client took STALL_BYTES */
+    uint64_t taken;            /* what it had taken by then of the whole connection */
     uint64_t drained;          /* bytes of the body that nobody wanted */
     size_t offset;             /* bytes sent of the text at hand */
     int64_t item;              /* of a list that is sent */
@@ -128,6 +131,15 @@ int connection_read_body(struct connection *c, size_t max, uint64_t most);
 /* Seconds that the client has for more of it, in all. */
 double connection_body_time(const struct connection *c);
 
+/* The last answer is out: from now on the client has a while to end, too. */
+void connection_linger(struct connection *c);
+
+/* Seconds that it has for sending something more. */
+double connection_linger_time(const struct connection *c);
+
+/* Drops what has come. 1: there was something; 0, -EAGAIN or another error as stream_fill. */
+int connection_skip_input(struct connection *c);
+
 /* The time of a body is over, or something else is wrong with the request. */
 void connection_refuse(struct connection *c, int status);
 
@@ -156,6 +168,13 @@ void connection_drop_head(struct connection *c);
 
 /* Hands `out` to the kernel. 0, -EAGAIN: wait for room, or what broke the stream. */
 int connection_flush(struct connection *c);
+
+/* Before a wait for room: the seconds that the client has, write_timeout for each STALL_BYTES. */
+double connection_write_time(struct connection *c);
+
+/* Behind one; expired: that time is over. Whether the client is worth another one; else what is
+** not sent yet is dropped when its stream closes. */
+bool connection_reads(struct connection *c, bool expired);
 
 /* The request at hand is over; the next one begins. */
 void connection_next(struct connection *c);
