@@ -12,8 +12,8 @@ local limits = {
     max_stream = { math.huge, 0 }, max_connections = { 0, 1 }, head_timeout = { 10, 0 },
     idle_timeout = { 60, 0 }, body_timeout = { 30, 0 }, write_timeout = { 30, 0 },
 }
-local others = { host = true, port = true, path = true, mode = true, reuseport = true,
-    backlog = true, unix_mode = true, tls = true, on_request = true }
+local others = { host = "string", port = "number", path = "string", mode = "string",
+    reuseport = "boolean", backlog = "number", unix_mode = true, tls = true, on_request = true }
 
 local function bad(name, why)
     error(("bad option '%s' (%s)"):format(name, why), 4)
@@ -21,8 +21,11 @@ end
 
 local function check_limits(opts)
     local set = {}
-    for name in pairs(opts) do
-        if not limits[name] and not others[name] then bad(name, "there is none in this version") end
+    for name, value in pairs(opts) do
+        local kind = others[name]
+        if not limits[name] and not kind then bad(name, "there is none") end
+        if kind == "number" then value = tonumber(value) end
+        if kind and kind ~= true and type(value) ~= kind then bad(name, kind .. " expected") end
     end
     for name, limit in pairs(limits) do
         local value = opts[name]
@@ -62,7 +65,7 @@ end
 ---@return string? err
 ---@return string? code
 function http.serve(opts, handler)
-    if type(opts) ~= "table" then error("bad argument #1 (table expected)", 2) end
+    if type(opts) ~= "table" then error("bad argument #1 to 'serve' (table expected)", 2) end
     local mode = opts.mode or "tasklet"
     if mode ~= "tasklet" and mode ~= "reactor" then
         error("bad option 'mode' (\"tasklet\" or \"reactor\" expected)", 2)
@@ -71,7 +74,7 @@ function http.serve(opts, handler)
     if opts.tls ~= nil and type(opts.tls) ~= "table" then
         error("bad option 'tls' (a table with cert and key expected)", 2)
     end
-    if not callable(handler) then error("bad argument #2 (function expected)", 2) end
+    if not callable(handler) then error("bad argument #2 to 'serve' (function expected)", 2) end
     if opts.on_request ~= nil and not callable(opts.on_request) then
         error("bad option 'on_request' (function expected)", 2)
     end

@@ -90,7 +90,7 @@ static bool take_options(lua_State *L, struct race *r)
 static int start(lua_State *L, struct race *r)
 {
     if (!take_options(L, r))
-        return net_push_error(L, push_what(L), EINVAL);
+        return net_push_error(L, "connect: the address of option 'bind'", EINVAL);
     lua_settop(L, CONNECT_RACE);
     net_new_stream(L);
     wait_check(L);

@@ -67,24 +67,12 @@ static int mode_option(lua_State *L, int i)
     if (lua_getfield(L, i, "mode") == LUA_TNIL)
         return -1;
     char *end = NULL;
+    int whole = 1;
     long mode = lua_type(L, -1) == LUA_TSTRING ? strtol(lua_tostring(L, -1), &end, 8)
-                                               : (long)luaL_checkinteger(L, -1);
-    if (mode < 0 || mode > 0777 || (end && (*end || end == lua_tostring(L, -1))))
-        luaL_error(L, "bad option 'mode' (octal digits expected)");
+                                               : (long)lua_tointegerx(L, -1, &whole);
+    if (!whole || mode < 0 || mode > 0777 || (end && (*end || end == lua_tostring(L, -1))))
+        net_bad_option(L, "mode", "octal digits expected");
     return (int)mode;
-}
-
-static lua_Integer count_option(lua_State *L, int i, const char *name, lua_Integer least,
-                                lua_Integer fallback)
-{
-    lua_Integer n = fallback;
-    if (lua_getfield(L, i, name) != LUA_TNIL) {
-        n = luaL_checkinteger(L, -1);
-        if (n < least || n > INT32_MAX)
-            luaL_error(L, "bad option '%s' (out of range)", name);
-    }
-    lua_pop(L, 1);
-    return n;
 }
 
 /* The options at index i, an empty table if there are none; the listener is on the top. */
@@ -96,8 +84,8 @@ static struct listener_options parse_options(lua_State *L, int i, const char *co
         return o;
     net_check_options(L, i, known);
     l->max_line = net_max_line_option(L, i);
-    l->max_handlers = (size_t)count_option(L, i, "max_connections", 1, 0);
-    o.backlog = (int)count_option(L, i, "backlog", 0, BACKLOG);
+    l->max_handlers = (size_t)net_integer_option(L, i, "max_connections", 1, INT32_MAX, 0);
+    o.backlog = (int)net_integer_option(L, i, "backlog", 0, INT32_MAX, BACKLOG);
     o.mode = mode_option(L, i);
     o.reuse_port = lua_getfield(L, i, "reuseport") != LUA_TNIL && lua_toboolean(L, -1);
     lua_pop(L, 2);
@@ -116,8 +104,9 @@ static int listen_fd(lua_State *L)
     lua_settop(L, 1);
     struct listener *l = new_listener(L);
     parse_options(L, 1, fd_options);
-    lua_getfield(L, 1, "fd");
-    int fd = (int)luaL_checkinteger(L, -1);
+    if (lua_getfield(L, 1, "fd") == LUA_TNIL)
+        net_bad_option(L, "fd", "a descriptor expected");
+    int fd = (int)net_integer_option(L, 1, "fd", INT32_MIN, INT32_MAX, -1);
     int r = listener_adopt(l, runtime_of(L), fd);
     lua_settop(L, 2);
     if (r == 0)

@@ -95,7 +95,7 @@ lua_Integer net_family_option(lua_State *L, int i)
     if (lua_getfield(L, i, "family") != LUA_TNIL) {
         family = lua_tointeger(L, -1);
         if (family != 4 && family != 6)
-            luaL_error(L, "bad argument #%d (family must be 4 or 6)", i);
+            net_bad_option(L, "family", "4 or 6 expected");
     }
     lua_pop(L, 1);
     return family;
@@ -114,14 +114,14 @@ void net_push_servers_option(lua_State *L, int i)
         return;
     }
     int list = lua_gettop(L);
-    luaL_argcheck(L, lua_istable(L, list) && lua_rawlen(L, list) > 0, i,
-                  "servers must be a list of addresses");
+    if (!lua_istable(L, list) || lua_rawlen(L, list) == 0)
+        net_bad_option(L, "servers", "a list of addresses expected");
     luaL_buffinit(L, &b);
     for (lua_Integer k = 1; k <= (lua_Integer)lua_rawlen(L, list); k++) {
         if (k > 1)
             luaL_addchar(&b, ',');
         if (lua_rawgeti(L, list, k) != LUA_TSTRING)
-            luaL_argerror(L, i, "servers must be a list of addresses");
+            net_bad_option(L, "servers", "a list of addresses expected");
         luaL_addvalue(&b);
     }
     luaL_pushresult(&b);

@@ -76,6 +76,11 @@ void net_push_peer(lua_State *L, const struct address *a)
     lua_setmetatable(L, -2);
 }
 
+int net_bad_option(lua_State *L, const char *name, const char *why)
+{
+    return luaL_error(L, "bad option '%s' (%s)", name, why);
+}
+
 void net_check_options(lua_State *L, int i, const char *const known[])
 {
     luaL_checktype(L, i, LUA_TTABLE);
@@ -85,7 +90,7 @@ void net_check_options(lua_State *L, int i, const char *const known[])
         while (known[k] && strcmp(known[k], name) != 0)
             k++;
         if (!known[k])
-            luaL_error(L, "bad argument #%d (no option '%s' in this version)", i, name);
+            net_bad_option(L, name, "there is none");
     }
 }
 
@@ -93,24 +98,35 @@ double net_timeout_option(lua_State *L, int i, double fallback)
 {
     if (lua_isnoneornil(L, i))
         return fallback;
-    if (lua_getfield(L, i, "timeout") != LUA_TNIL)
-        fallback = wait_timeout(L, lua_gettop(L));
+    if (lua_getfield(L, i, "timeout") != LUA_TNIL) {
+        fallback = lua_tonumber(L, -1);
+        if (!lua_isnumber(L, -1) || fallback != fallback)
+            net_bad_option(L, "timeout", "a number of seconds expected");
+    }
+    lua_pop(L, 1);
+    return fallback > 0 ? fallback : 0;
+}
+
+lua_Integer net_integer_option(lua_State *L, int i, const char *name, lua_Integer least,
+                               lua_Integer most, lua_Integer fallback)
+{
+    if (lua_isnoneornil(L, i))
+        return fallback;
+    if (lua_getfield(L, i, name) != LUA_TNIL) {
+        int whole;
+        fallback = lua_tointegerx(L, -1, &whole);
+        if (!whole || fallback < least || fallback > most)
+            net_bad_option(
+                L, name,
+                lua_pushfstring(L, "a whole number from %I to %I expected", least, most));
+    }
     lua_pop(L, 1);
     return fallback;
 }
 
 size_t net_max_line_option(lua_State *L, int i)
 {
-    lua_Integer n = STREAM_MAX_LINE;
-    if (lua_isnoneornil(L, i))
-        return (size_t)n;
-    if (lua_getfield(L, i, "max_line") != LUA_TNIL) {
-        n = luaL_checkinteger(L, -1);
-        if (n < 0)
-            luaL_error(L, "bad option 'max_line' (out of range)");
-    }
-    lua_pop(L, 1);
-    return (size_t)n;
+    return (size_t)net_integer_option(L, i, "max_line", 0, LUA_MAXINTEGER, STREAM_MAX_LINE);
 }
 
 bool net_bind_address(lua_State *L, int i, struct address *a)
@@ -122,9 +138,12 @@ bool net_bind_address(lua_State *L, int i, struct address *a)
         lua_pushvalue(L, i);
         lua_pushnil(L);
     }
-    const char *host = luaL_checkstring(L, -2);
-    lua_Integer port = luaL_optinteger(L, -1, 0);
-    bool ok = port >= 0 && port <= 65535 && address_parse(a, host, (int)port) == 0;
+    int whole = lua_isnil(L, -1);
+    lua_Integer port = whole ? 0 : lua_tointegerx(L, -1, &whole);
+    const char *host = lua_tostring(L, -2);
+    if (!host || !whole || port < 0 || port > 65535)
+        net_bad_option(L, "bind", "a host in figures, or { host =, port = } expected");
+    bool ok = address_parse(a, host, (int)port) == 0;
     lua_pop(L, 2);
     return ok;
 }

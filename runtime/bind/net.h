@@ -27,6 +27,13 @@ int net_push_address(lua_State *L, const struct address *a);
 /* Raises unless the options table at index i names only known ones (a NULL-ended list). */
 void net_check_options(lua_State *L, int i, const char *const known[]);
 
+/* Raises that an option is wrong, and what it has to be. */
+int net_bad_option(lua_State *L, const char *name, const char *why);
+
+/* The whole number that the options at index i name, or `fallback`; i may hold nil. [E] */
+lua_Integer net_integer_option(lua_State *L, int i, const char *name, lua_Integer least,
+                               lua_Integer most, lua_Integer fallback);
+
 /* The timeout that the options at index i name, or `fallback`; i may hold nil. */
 double net_timeout_option(lua_State *L, int i, double fallback);
 

@@ -18,6 +18,7 @@ struct walk {
     struct gather *g;     /* NULL: all is copied */
     size_t room;          /* pieces in it */
     int anchors;          /* index of a table: the large ones */
+    int argument;         /* index of the one that is gone through, for errors */
 };
 
 static void measure(struct walk *w, size_t n)
@@ -60,18 +61,27 @@ static void take(lua_State *L, struct walk *w)
     w->to += n;
 }
 
+static void bad_piece(lua_State *L, const struct walk *w, int i)
+{
+    const char *where = i == w->argument ? "" : " in it";
+    luaL_argerror(L, w->argument,
+                  lua_pushfstring(L, "string or table of strings expected, got %s%s",
+                                  luaL_typename(L, i), where));
+}
+
 static void walk(lua_State *L, struct walk *w, int i, int nesting)
 {
     size_t n;
     if (lua_type(L, i) != LUA_TTABLE) {
-        luaL_argexpected(L, lua_isstring(L, i), 2, "string or table of strings");
+        if (!lua_isstring(L, i))
+            bad_piece(L, w, i);
         lua_pushvalue(L, i); /* a number in a table must stay one */
         lua_tolstring(L, -1, &n);
         w->to ? take(L, w) : measure(w, n);
         lua_pop(L, 1);
         return;
     }
-    luaL_argcheck(L, nesting < MAX_NESTING, 2, "tables nested too deeply");
+    luaL_argcheck(L, nesting < MAX_NESTING, w->argument, "tables nested too deeply");
     luaL_checkstack(L, 10, NULL);
     lua_Integer count = (lua_Integer)lua_rawlen(L, i);
     for (lua_Integer k = 1; k <= count; k++) {
@@ -83,8 +93,10 @@ static void walk(lua_State *L, struct walk *w, int i, int nesting)
 
 static void walk_all(lua_State *L, struct walk *w, int top)
 {
-    for (int i = 2; i <= top; i++)
+    for (int i = 2; i <= top; i++) {
+        w->argument = i;
         walk(L, w, i, 0);
+    }
 }
 
 /* Leaves the value on the top alone at index 2. */

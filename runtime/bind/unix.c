@@ -63,7 +63,9 @@ static int bind_own(lua_State *L, int i, int fd)
     size_t n;
     if (!lua_istable(L, i) || lua_getfield(L, i, "bind") == LUA_TNIL)
         return 0;
-    const char *path = luaL_checklstring(L, -1, &n);
+    const char *path = lua_tolstring(L, -1, &n);
+    if (!path)
+        net_bad_option(L, "bind", "a path expected");
     int r = address_unix(&a, path, n);
     if (r == 0 && bind(fd, (struct sockaddr *)&a.sa, a.length) < 0)
         r = -errno;

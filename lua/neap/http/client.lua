@@ -49,6 +49,7 @@ end
 
 -- What a session's requests are when they say nothing else.
 local function base_of(opts)
+    if type(opts) ~= "table" then error("a table of options expected", 0) end
     local base = {}
     for name, default in pairs(numbers) do base[name] = default end
     for name, value in pairs(opts) do
@@ -104,6 +105,9 @@ local function take_body(r, body)
     elseif type(body) == "table" then
         local list = {}
         for i, piece in ipairs(body) do list[i] = check_piece(piece) end
+        if #list == 0 and next(body) ~= nil then
+            error("bad body (a list of strings expected)", 0)
+        end
         r.out = table.concat(list)
     else
         r.out = check_piece(body)
@@ -445,6 +449,7 @@ local function request(session, opts)
 end
 
 local function with(opts, method, url, body)
+    if opts ~= nil and type(opts) ~= "table" then error("a table of options expected", 3) end
     local all = { method = method, url = url, body = body }
     for name, value in pairs(opts or {}) do
         if all[name] == nil then all[name] = value end

@@ -32,7 +32,7 @@ end
 
 local function check_options(name, opts)
     for option in pairs(opts) do
-        if not known[option] then error(("bad option '%s'"):format(option), 3) end
+        if not known[option] then error(("bad option '%s' (there is none)"):format(option), 3) end
     end
     local site = same_site[tostring(opts.same_site or "lax"):lower()]
     if not site then error("bad option 'same_site' (strict, lax or none)", 3) end

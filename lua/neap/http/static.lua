@@ -228,13 +228,15 @@ local known = { index = "string", directory = "boolean", hidden = "boolean", max
 ---@return string? code
 function http.static(root, opts)
     opts = opts or {}
+    if type(root) ~= "string" then error("bad argument #1 to 'static' (string expected)", 2) end
     for name, value in pairs(opts) do
         if type(value) ~= known[name] and not (name == "index" and value == false) then
-            error(("bad option '%s'"):format(name), 2)
+            local why = known[name] and known[name] .. " expected" or "there is none"
+            error(("bad option '%s' (%s)"):format(name, why), 2)
         end
     end
     local folder, err, code = server.open_file(root, ".")
-    if not folder then return nil, err, code end
+    if not folder then return nil, root .. err:sub(2), code end
     folder:close()
     local self = { root = root, index = opts.index == nil and "index.html" or opts.index,
         directory = opts.directory, hidden = opts.hidden, types = opts.types or {},
