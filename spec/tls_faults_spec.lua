@@ -3,6 +3,7 @@
 local authority = require "spec.support.authority"
 local child = require "spec.support.child"
 local net = require "neap.net"
+local tls = require "neap.tls"
 
 local ca, good
 
@@ -329,6 +330,49 @@ describe("tls withstands", function()
         end)
     end)
 
+    -- A server closes its stream in the middle of a write, to s_client behind a network that holds
+    -- all back until then: how s_client ends, what it gets and complains of.
+    local function closed_in_a_write(linger)
+        local begun, held, holding, told = channel(1), channel(), false, channel()
+        local listener <close> = listen()
+        listener:start(function(stream)
+            stream:read()
+            stream:setoption("linger", linger)
+            holding = true
+            local writing = spawn(function() return stream:write(("x"):rep(20 << 20)) end)
+            begun:receive()
+            stream:close()
+            held:close()
+            told:send(select(2, writing:join()))
+        end)
+        local port, done = proxy(listener.port, function(data, way, send)
+            if way == "down" and holding then
+                begun:try_send(true)
+                held:receive()
+            end
+            send(data)
+        end)
+        local reading = spawn(child.shell, ("timeout 60 openssl s_client -quiet -CAfile %s " ..
+            "-verify_return_error -connect 127.0.0.1:%d"):format(ca.cert, port), "go\n")
+        assert.same({ nil, "closed", "ECLOSED" }, { told:receive() })
+        local _, status, out, complained = reading:join()
+        done()
+        return status, out, complained
+    end
+
+    it("a close in the middle of a write: what is sealed comes whole, then the end", function()
+        local status, out, complained = closed_in_a_write(30)
+        assert.equal(0, status, complained)
+        assert.match("^x+$", out)
+        assert.is_true(#out < 20 << 20)
+        assert.is_nil(complained:find("eof", 1, true), complained)
+    end)
+
+    it("the same with linger 0: no end, and s_client does not take it for one", function()
+        local status, _, complained = closed_in_a_write(0)
+        assert.equal(1, status, complained)
+    end)
+
     it("records without content", function()
         local listener <close> = listen()
         local told = channel()
@@ -337,6 +381,32 @@ describe("tls withstands", function()
             "100000" }
         assert.match("^tls: ", told:receive())
         peer:wait()
+    end)
+
+    it("keys that change in the middle of everybody's handshakes", function()
+        local identities = { ca:issue { cn = "one" }, ca:issue { cn = "two" } }
+        local failed, shown, changes = {}, {}, 0
+        local listener <close> = neap.must(net.listen("127.0.0.1", 0,
+            { tls = { cert = identities[1].cert, key = identities[1].key } }))
+        listener:start(function(stream)
+            failed[#failed + 1] = select(2, stream:tls())
+            echo(stream)
+        end)
+        local function visit(session)
+            local client <close> = neap.must(dial(listener.port, { session = session }))
+            client:write("x\n")
+            assert.equal("x", client:read())
+            shown[client:tls().peer.subject] = true
+            changes = changes + 1
+            local new = identities[changes % 2 + 1]
+            neap.must(listener:set_tls { cert = new.cert, key = new.key })
+        end
+        neap.map({ n = 20 }, function()
+            local session = tls.session()
+            for _ = 1, 15 do visit(session) end
+        end)
+        assert.same({}, failed)
+        assert.same({ ["CN=one"] = true, ["CN=two"] = true }, shown)
     end)
 
     it("a reset", function()
