@@ -1,7 +1,7 @@
 -- Order approval as a workflow: each order waits in a tasklet of its own for whichever comes
 -- first, the manager's word, the customer's change of mind, or a time limit.
 --
---     neap scripts/approval.lua
+--   neap scripts/approval.lua
 
 local orders = neap.exchange()
 

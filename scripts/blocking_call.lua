@@ -1,5 +1,7 @@
 -- The blocking call of 2008 as it was meant: an ordinary function waits for a deferred,
 -- with no polling, no lost errors and no silent stop.
+--
+--   neap scripts/blocking_call.lua
 
 local function lookup(name) -- the asynchronous side: a deferred that fires later
     local d = deferred()

@@ -1,5 +1,7 @@
 -- An HTTP server in a few lines: text, a body in pieces, a handler that blocks, an error.
--- With a port it serves there; without one it asks itself, shows the answers, and ends.
+--
+--   neap scripts/hello_http.lua PORT      serves: curl http://127.0.0.1:PORT/
+--   neap scripts/hello_http.lua           asks itself, shows the answers, and ends
 
 local http = require "neap.http"
 local net = require "neap.net"
@@ -23,24 +25,23 @@ pages["/echo"] = function(req)
     return 200, { ["Content-Type"] = "text/plain" }, req:body()
 end
 
-local server = assert(http.serve({ host = "127.0.0.1", port = tonumber(arg and arg[1]) or 0 },
-    function(req)
-        local page = pages[req.path]
-        if not page then return 404 end
-        return page(req)
-    end))
+local function answer(req)
+    local page = pages[req.path]
+    if not page then return 404 end
+    return page(req)
+end
 
-if arg and arg[1] then
+local server = neap.must(http.serve({ host = "127.0.0.1", port = tonumber(arg[1]) or 0 }, answer))
+if arg[1] then
     print("http://127.0.0.1:" .. server.port .. "/")
-    server:wait()
-    return
+    return server:wait()
 end
 
 local function ask(request)
-    local s <close> = assert(net.connect("127.0.0.1", server.port))
-    s:write(request, " HTTP/1.0\r\n\r\n")
-    local answer = s:read("a")
-    print(request, answer:match("^[^\r]*"), (answer:match("\r\n\r\n(.*)"):gsub("\n", " ")))
+    local stream <close> = neap.must(net.connect("127.0.0.1", server.port))
+    stream:write(request, " HTTP/1.0\r\n\r\n")
+    local text = stream:read("a")
+    print(request, text:match("^[^\r]*"), (text:match("\r\n\r\n(.*)"):gsub("\n", " ")))
 end
 
 ask "GET /?name=neap"

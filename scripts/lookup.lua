@@ -1,4 +1,6 @@
--- Looks up the addresses of names, all at once: neap scripts/lookup.lua [@SERVER] [-4|-6] NAME...
+-- Looks up the addresses of names, all at once.
+--
+--   neap scripts/lookup.lua [@SERVER] [-4|-6] NAME...
 
 local net = require "neap.net"
 

@@ -1,5 +1,7 @@
 -- Ping-pong, the first program of every Stackless tutorial: two tasklets that wake each other
 -- over two channels, each in plain sequential code.
+--
+--   neap scripts/pingpong.lua
 
 local stackless = require "neap.stackless"
 

@@ -1,5 +1,7 @@
 -- neap.select, by a tasklet that writes lines in batches: it waits at once for the next line,
 -- for the time to be up, and for the word to stop, and whichever comes first wins.
+--
+--   neap scripts/select.lua
 
 local BATCH, IDLE = 3, 0.1
 
