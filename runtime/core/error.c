@@ -367,61 +367,85 @@ static void report_to_host(lua_State *L, struct tasklet *t, int v, const char *p
     lua_pop(L, 1);
 }
 
+/* Replaces the error on the top by its value and its traceback, "" if it has none. */
+static void take_apart(lua_State *L)
+{
+    int v = lua_gettop(L);
+    if (!failure_test(L, v)) {
+        lua_pushliteral(L, "");
+        return;
+    }
+    lua_getfield(L, v, "traceback");
+    lua_getfield(L, v, "value");
+    lua_replace(L, v);
+    if (!lua_isstring(L, -1))
+        lua_pushliteral(L, ""), lua_replace(L, -2);
+}
+
+/* Adds to the traceback on the top which tasklet it is of, and where that was spawned. */
+static void add_tasklet(lua_State *L, struct tasklet *t)
+{
+    lua_pushliteral(L, "\nin ");
+    tasklet_push_title(L, t);
+    lua_pushliteral(L, ", ");
+    tasklet_push_site(L, t);
+    lua_concat(L, 5);
+}
+
+/* Raises the error at v in the innermost neap.run, before what is left in the queue. */
+static void raise_in_run(lua_State *L, int v)
+{
+    struct tasklet *runner = container_of(runtime_of(L)->runners.prev, struct tasklet, link);
+    tasklet_push(L, runner);
+    failure_push(L, v, lua_tostring(L, v + 1));
+    tasklet_set(L, -2, SIDE_ORIGIN);
+    lua_pushvalue(L, v);
+    tasklet_throw(L, runner, true);
+}
+
+/* Calls the function given to neap.on_error; an error of its own is reported as well. */
+static void call_on_error(lua_State *L, struct tasklet *t, int v, const char *prefix)
+{
+    struct runtime *rt = runtime_of(L);
+    lua_pushcfunction(L, error_handler);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->on_error_ref);
+    t ? tasklet_push(L, t) : lua_pushnil(L);
+    lua_pushvalue(L, v);
+    lua_pushvalue(L, v + 1);
+    rt->reactor_code++;
+    int status = lua_pcall(L, 3, 0, v + 2);
+    rt->reactor_code--;
+    if (status == LUA_OK)
+        return;
+    report_to_host(L, t, v, prefix);
+    lua_settop(L, v + 3);
+    failure_unwrap(L);
+    lua_pushliteral(L, "in the function given to neap.on_error");
+    report_to_host(L, t, v + 3, "");
+}
+
 static void report(lua_State *L, struct tasklet *t, const char *prefix)
 {
     struct runtime *rt = runtime_of(L);
+    bool main = t && t == rt->main;
     luaL_checkstack(L, 20, NULL);
     int v = lua_gettop(L);
-    if (failure_test(L, v)) {
-        lua_getfield(L, v, "traceback");
-        lua_getfield(L, v, "value");
-        lua_replace(L, v);
-        if (!lua_isstring(L, -1))
-            lua_pushliteral(L, ""), lua_replace(L, -2);
-    } else {
-        lua_pushliteral(L, "");
-    }
-    if (t && t == rt->main && rt->adopted) { /* neap.main raises it */
+    take_apart(L);
+    if (main && rt->adopted) { /* neap.main raises it */
         atomic_store(&rt->stop, true);
         lua_settop(L, v - 1);
         return;
     }
-    if (t && t == rt->main && error_is(L, v, ERROR_DEADLOCK))
+    if (main && error_is(L, v, ERROR_DEADLOCK))
         ending_replace_trace(L, v);
-    if (t && tasklet_alive(t) && t != rt->main) {
-        lua_pushliteral(L, "\nin ");
-        tasklet_push_title(L, t);
-        lua_pushliteral(L, ", ");
-        tasklet_push_site(L, t);
-        lua_concat(L, 5);
-    }
-    if (t && t != rt->main && !list_empty(&rt->runners)) {
-        /* the innermost neap.run raises it, before what is left in the queue */
-        struct tasklet *runner = container_of(rt->runners.prev, struct tasklet, link);
-        tasklet_push(L, runner);
-        failure_push(L, v, lua_tostring(L, v + 1));
-        tasklet_set(L, -2, SIDE_ORIGIN);
-        lua_pushvalue(L, v);
-        tasklet_throw(L, runner, true);
-    } else if (rt->on_error_ref == LUA_NOREF || (t && t == rt->main)) {
+    if (t && !main && tasklet_alive(t))
+        add_tasklet(L, t);
+    if (t && !main && !list_empty(&rt->runners))
+        raise_in_run(L, v);
+    else if (main || rt->on_error_ref == LUA_NOREF)
         report_to_host(L, t, v, prefix);
-    } else {
-        lua_pushcfunction(L, error_handler);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, rt->on_error_ref);
-        t ? tasklet_push(L, t) : lua_pushnil(L);
-        lua_pushvalue(L, v);
-        lua_pushvalue(L, v + 1);
-        rt->reactor_code++;
-        int status = lua_pcall(L, 3, 0, v + 2);
-        rt->reactor_code--;
-        if (status != LUA_OK) {
-            report_to_host(L, t, v, prefix);
-            lua_settop(L, v + 3);
-            failure_unwrap(L);
-            lua_pushliteral(L, "in the function given to neap.on_error");
-            report_to_host(L, t, v + 3, "");
-        }
-    }
+    else
+        call_on_error(L, t, v, prefix);
     lua_settop(L, v - 1);
 }
 

@@ -115,6 +115,30 @@ static const char **path_of(struct program *p, const char *option)
                                               : NULL;
 }
 
+/* Takes an option of one letter, as `lua` has them; -1 after an error has been printed. */
+static int parse_letter(struct program *p, int *i)
+{
+    const char *option = p->argv[*i];
+    switch (option[1]) {
+    case 'E':
+    case 'W':
+    case 'i':
+    case 'v':
+        if (option[2])
+            return bad_option(option);
+        p->no_env |= option[1] == 'E';
+        p->version |= option[1] == 'v' || option[1] == 'i';
+        p->interactive |= option[1] == 'i';
+        return 0;
+    case 'e':
+    case 'l':
+        p->has_code |= option[1] == 'e';
+        return take_argument(p, i, option, !option[2]);
+    default:
+        return bad_option(option);
+    }
+}
+
 /* Fills *p; -1 after an error has been printed, 1 when there is nothing left to do. */
 static int parse(struct program *p)
 {
@@ -143,26 +167,8 @@ static int parse(struct program *p)
             p->has_code |= path == &p->attach_path; /* all that there is to do */
             continue;
         }
-        switch (option[1]) {
-        case 'E':
-        case 'W':
-        case 'i':
-        case 'v':
-            if (option[2])
-                return bad_option(option);
-            p->no_env |= option[1] == 'E';
-            p->version |= option[1] == 'v' || option[1] == 'i';
-            p->interactive |= option[1] == 'i';
-            break;
-        case 'e':
-        case 'l':
-            p->has_code |= option[1] == 'e';
-            if (take_argument(p, &i, option, !option[2]) < 0)
-                return -1;
-            break;
-        default:
-            return bad_option(option);
-        }
+        if (parse_letter(p, &i) < 0)
+            return -1;
     }
     p->script = i;
     if (i >= p->argc && !p->has_code && !p->version && isatty(STDIN_FILENO))
