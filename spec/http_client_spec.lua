@@ -203,6 +203,42 @@ describe("a request", function()
         end)
     end)
 
+    -- libcurl's handles serve one request after the other.
+    it("leaves nothing of its own to the next", function()
+        lying(function(stream)
+            for request in function() return head(stream) end do
+                local method, path = request:match "^(%u+) (%S+)"
+                local length = tonumber(request:match "Content%-Length: (%d+)")
+                if length then stream:read(length) end
+                if path == "/empty" then
+                    stream:write("HTTP/1.1 204 No Content\r\n\r\n")
+                else
+                    stream:write("HTTP/1.1 200 OK\r\nContent-Length: ", #request, "\r\n\r\n")
+                    if method ~= "HEAD" then stream:write(request) end
+                end
+            end
+        end, function(session, base)
+            local fresh <close> = http.session()
+            local expected = assert(fresh:get(base)).body
+            local signed = base:gsub("//", "//user:password@")
+            for i, opts in ipairs {
+                { headers = { Accept = "a/b", ["User-Agent"] = "other", X = { "1", "2" } } },
+                { method = "PUT", body = "four" }, { method = "POST" }, { method = "HEAD" },
+                { method = "DELETE" }, { method = "ODD", body = "b" }, { decompress = false },
+                { url = base .. "/empty" }, { url = signed }, { max_head = 500 },
+                { max_body = 500 }, { max_head = 10 }, { connect_timeout = 60 }, { timeout = 0 },
+                { cert = "/nowhere", url = base:gsub("http", "https") },
+                { method = "PUT", body = "xy", headers = { Expect = "", ["Content-Type"] = "a" } },
+            } do
+                opts.url = opts.url or base
+                session:request(opts)
+                assert.equal(expected, assert(session:get(base)).body, i)
+                local r <close> = assert(session:get(base, { stream = true }))
+                assert.equal(expected, exactly(r, #expected))
+            end
+        end)
+    end)
+
     it("looks up names", function()
         serving(function(req) return req.host end, function(session, base)
             local r = assert(session:get((base:gsub("127.0.0.1", "localhost"))))

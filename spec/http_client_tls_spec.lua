@@ -335,4 +335,16 @@ describe("a proxy", function()
         server:close()
         server:wait()
     end)
+
+    it("is not gone around for an environment variable", function()
+        proxying(http_proxy, function(proxy)
+            local script = ([[
+                local opts = { proxy = "http://127.0.0.1:%d" }
+                io.write(require("neap.http").get("http://127.0.0.1:1/", opts).body)
+            ]]):format(proxy)
+            local status, out, err = child.shell('no_proxy="*" NO_PROXY="*" "$NEAP" -e ' ..
+                child.quote(script))
+            assert.same({ 0, "prox", "" }, { status, out, err })
+        end)
+    end)
 end)

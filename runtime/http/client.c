@@ -42,8 +42,16 @@ static CURLUcode set_url(CURLU *u, const char *text)
                         CURLU_URLENCODE | CURLU_ALLOW_SPACE | CURLU_NON_SUPPORT_SCHEME);
 }
 
-/* url(text[, base]): { url, scheme, host, port, user, password } of a URL, which may be relative
-** to another, or nil, why. In `url` there is no user, password or fragment. */
+/* Whether a host, as libcurl writes it, is an address. */
+static bool is_address(const char *host)
+{
+    struct in_addr a;
+    return host[0] == '[' || inet_pton(AF_INET, host, &a) == 1;
+}
+
+/* url(text[, base]): { url, scheme, host, port, user, password, in_figures } of a URL, which may
+** be relative to another, or nil, why. In `url` there is no user, password or fragment;
+** in_figures: the host is an address. */
 static int url(lua_State *L)
 {
     const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
@@ -62,7 +70,7 @@ static int url(lua_State *L)
         lua_pushstring(L, curl_url_strerror(bad));
         return 2;
     }
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 8);
     set_part(L, u, "scheme", CURLUPART_SCHEME, 0);
     set_part(L, u, "host", CURLUPART_HOST, 0);
     set_part(L, u, "port", CURLUPART_PORT, CURLU_DEFAULT_PORT);
@@ -72,6 +80,10 @@ static int url(lua_State *L)
     curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
     curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
     set_part(L, u, "url", CURLUPART_URL, 0);
+    lua_getfield(L, -1, "host");
+    lua_pushboolean(L, !lua_isnil(L, -1) && is_address(lua_tostring(L, -1)));
+    lua_setfield(L, -3, "in_figures");
+    lua_pop(L, 1);
     return 1;
 }
 
@@ -109,7 +121,10 @@ static int new_pool(lua_State *L)
     return 1;
 }
 
-/* ---- the options of a transfer: the table at index 2 ---- */
+/* ---- the options of a transfer ---- */
+
+/* What pool:start is given. */
+enum { REQUEST = 2, TARGET, HEADERS, ADDRESSES, PATIENCE };
 
 static void set_option(lua_State *L, CURLcode result, const char *name)
 {
@@ -117,55 +132,54 @@ static void set_option(lua_State *L, CURLcode result, const char *name)
         luaL_error(L, "%s: %s", name, curl_easy_strerror(result));
 }
 
-static void set_texts(lua_State *L, CURL *e)
+/* Sets it to field `name` of the table at index i, if that is a text; whether it is. */
+static bool set_text(lua_State *L, CURL *e, int i, const char *name, CURLoption option)
 {
-    static const struct {
-        const char *name;
-        CURLoption option;
-    } texts[] = {
-        {"url", CURLOPT_URL},        {"method", CURLOPT_CUSTOMREQUEST},
-        {"user", CURLOPT_USERNAME},  {"password", CURLOPT_PASSWORD},
-        {"proxy", CURLOPT_PROXY},    {"encodings", CURLOPT_ACCEPT_ENCODING},
-        {"ca_file", CURLOPT_CAINFO}, {"ca_folder", CURLOPT_CAPATH},
-        {"cert", CURLOPT_SSLCERT},   {"key", CURLOPT_SSLKEY},
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        if (lua_getfield(L, 2, texts[i].name) != LUA_TNIL)
-            set_option(L, curl_easy_setopt(e, texts[i].option, luaL_checkstring(L, -1)),
-                       texts[i].name);
-        lua_pop(L, 1);
-    }
+    lua_getfield(L, i, name);
+    const char *text = lua_tostring(L, -1);
+    if (text)
+        set_option(L, curl_easy_setopt(e, option, text), name);
+    lua_pop(L, 1);
+    return text;
 }
 
-/* Makes a list of the strings of the list that field `name` is. */
-static void set_list(lua_State *L, CURL *e, const char *name, CURLoption option,
-                     struct curl_slist **list)
+/* Makes a list of the strings of the list at index i, if there is one. */
+static void set_list(lua_State *L, CURL *e, int i, CURLoption option, struct curl_slist **list)
 {
-    if (lua_getfield(L, 2, name) == LUA_TTABLE) {
-        for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
-            struct curl_slist *longer = curl_slist_append(*list, luaL_checkstring(L, -1));
-            if (!longer)
-                luaL_error(L, "not enough memory");
-            *list = longer;
-            lua_pop(L, 1);
-        }
+    if (!lua_istable(L, i))
+        return;
+    for (lua_Integer n = 1; lua_rawgeti(L, i, n) != LUA_TNIL; n++) {
+        struct curl_slist *longer = curl_slist_append(*list, luaL_checkstring(L, -1));
+        if (!longer)
+            luaL_error(L, "not enough memory");
+        *list = longer;
         lua_pop(L, 1);
-        set_option(L, curl_easy_setopt(e, option, *list), name);
     }
     lua_pop(L, 1);
+    set_option(L, curl_easy_setopt(e, option, *list), "list");
 }
 
-static bool flag(lua_State *L, const char *name)
+static bool flag(lua_State *L, int i, const char *name)
 {
-    lua_getfield(L, 2, name);
+    lua_getfield(L, i, name);
     bool on = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return on;
 }
 
+/* Whether field `name` of the request is false, and not only absent. */
+static bool denied(lua_State *L, const char *name)
+{
+    bool no = lua_getfield(L, REQUEST, name) == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return no;
+}
+
+/* A number of the request. */
 static lua_Number number(lua_State *L, const char *name, lua_Number otherwise)
 {
-    lua_Number n = lua_getfield(L, 2, name) == LUA_TNIL ? otherwise : luaL_checknumber(L, -1);
+    lua_Number n =
+        lua_getfield(L, REQUEST, name) == LUA_TNIL ? otherwise : luaL_checknumber(L, -1);
     lua_pop(L, 1);
     return n;
 }
@@ -177,13 +191,13 @@ static uint64_t count(lua_State *L, const char *name)
     return n < 1e18 ? (uint64_t)n : UINT64_MAX;
 }
 
-/* The body: a string `out`, or pieces of `size` bytes in all, -1: any. The transfer, its user
+/* The body: a string `out`, or `pieces` of `size` bytes in all, -1: any. The transfer, its user
 ** value, is on the top. */
 static void set_body(lua_State *L, struct transfer *t)
 {
-    t->pieces = flag(L, "pieces");
+    t->pieces = flag(L, REQUEST, "pieces");
     curl_off_t size = t->pieces ? (curl_off_t)number(L, "size", -1) : 0;
-    if (lua_getfield(L, 2, "out") != LUA_TNIL) {
+    if (lua_getfield(L, REQUEST, "out") != LUA_TNIL) {
         t->out = luaL_checklstring(L, -1, &t->out_length);
         size = (curl_off_t)t->out_length;
         lua_pushvalue(L, -1);
@@ -196,37 +210,75 @@ static void set_body(lua_State *L, struct transfer *t)
     curl_easy_setopt(t->easy, CURLOPT_INFILESIZE_LARGE, size);
 }
 
+/* The method, which libcurl knows itself where it is GET or HEAD as they should be. */
+static void set_method(lua_State *L, struct transfer *t)
+{
+    lua_getfield(L, REQUEST, "method");
+    const char *method = luaL_checkstring(L, -1);
+    t->nobody = strcmp(method, "HEAD") == 0;
+    if (t->nobody)
+        curl_easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
+    else if (t->out || t->pieces || strcmp(method, "GET") != 0)
+        set_option(L, curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, method), "method");
+    lua_pop(L, 1);
+}
+
+static void set_identity(lua_State *L, struct transfer *t)
+{
+    CURL *e = t->easy;
+    t->secret = set_text(L, e, TARGET, "user", CURLOPT_USERNAME);
+    if (t->secret && !set_text(L, e, TARGET, "password", CURLOPT_PASSWORD))
+        curl_easy_setopt(e, CURLOPT_PASSWORD, "");
+    t->secret |= set_text(L, e, REQUEST, "cert", CURLOPT_SSLCERT);
+    t->secret |= set_text(L, e, REQUEST, "key", CURLOPT_SSLKEY);
+    if (set_text(L, e, REQUEST, "proxy", CURLOPT_PROXY))
+        t->secret = true;
+    else
+        curl_easy_setopt(e, CURLOPT_PROXY, ""); /* not the environment's */
+}
+
+static void set_trust(lua_State *L, CURL *e)
+{
+    bool verify = !denied(L, "verify");
+    set_text(L, e, REQUEST, "ca", CURLOPT_CAINFO);
+    curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, (long)verify);
+    curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
+}
+
 static void set_options(lua_State *L, struct transfer *t)
 {
     CURL *e = t->easy;
-    bool verify = !flag(L, "unverified");
-    set_texts(L, e);
-    set_list(L, e, "headers", CURLOPT_HTTPHEADER, &t->headers);
-    set_list(L, e, "addresses", CURLOPT_RESOLVE, &t->addresses);
+    set_text(L, e, TARGET, "url", CURLOPT_URL);
+    set_list(L, e, HEADERS, CURLOPT_HTTPHEADER, &t->headers);
+    set_list(L, e, ADDRESSES, CURLOPT_RESOLVE, &t->addresses);
     set_body(L, t);
-    t->nobody = flag(L, "nobody");
-    if (t->nobody)
-        curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
-    curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, (long)verify);
-    curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
-    if (flag(L, "shares")) /* waits for a connection of HTTP/2 that is being made */
-        curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
-    lua_Number patience = fmin(fmax(number(L, "connect_timeout", 10) * 1000, 1), 1e9);
+    set_method(L, t);
+    set_identity(L, t);
+    if (flag(L, TARGET, "secure")) {
+        set_trust(L, e);
+        curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L); /* for a connection of HTTP/2 being made */
+    }
+    if (!denied(L, "decompress"))
+        curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+    lua_Number patience = fmin(fmax(luaL_checknumber(L, PATIENCE) * 1000, 1), 1e9);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)patience);
-    t->in_figures = flag(L, "in_figures");
-    t->idempotent = flag(L, "idempotent");
-    t->streams = flag(L, "stream");
-    t->max_body = count(L, "max_body");
+    t->in_figures = flag(L, REQUEST, "in_figures");
+    t->idempotent = flag(L, REQUEST, "idempotent");
+    t->streams = flag(L, REQUEST, "stream");
+    t->max_body = flag(L, REQUEST, "limited") ? count(L, "max_body") : UINT64_MAX;
     t->max_head = count(L, "max_head");
 }
 
-/* pool:start(options): a transfer that has begun */
+/* pool:start(request, target, headers, addresses, patience): a transfer that has begun.
+** request, target: of client.lua; headers, addresses: lists, or nil; patience: seconds until
+** it is connected */
 static int start(lua_State *L)
 {
     struct pool_handle *h = check_pool(L);
-    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checktype(L, REQUEST, LUA_TTABLE);
+    luaL_checktype(L, TARGET, LUA_TTABLE);
     luaL_argcheck(L, !h->closed, 1, "the session is closed");
-    lua_settop(L, 2);
+    lua_settop(L, PATIENCE);
     struct transfer *t = lua_newuserdatauv(L, sizeof *t, TRANSFER_VALUES);
     memset(t, 0, sizeof *t);
     list_init(&t->all);
@@ -252,15 +304,35 @@ static struct transfer *check(lua_State *L)
     return luaL_checkudata(L, 1, TRANSFER_CLASS);
 }
 
-/* Pushes what a waiter is told. */
-static int push_state(lua_State *L, const struct transfer *t, int want)
+/* What t:wait is given; then, when it began to wait. */
+enum { WANT = 2, SILENCE, DEADLINE, BEGAN };
+
+/* Seconds that t:wait may still wait. */
+static lua_Number time_left(lua_State *L, const struct transfer *t)
 {
-    if (t->hungry)
+    lua_Number now = pool_now(t->pool), began = lua_tonumber(L, BEGAN);
+    lua_Number silence_ends = fmax(began, t->moved) + lua_tonumber(L, SILENCE);
+    return fmin(silence_ends, lua_tonumber(L, DEADLINE)) - now;
+}
+
+static int waited(lua_State *L, int status, lua_KContext want);
+
+/* Tells the waiter, or has it wait on. */
+static int tell(lua_State *L, struct transfer *t, int want)
+{
+    if (t->hungry) {
         lua_pushliteral(L, "hungry");
-    else if (transfer_ready(t, want))
+    } else if (transfer_ready(t, want)) {
         lua_pushliteral(L, "ready");
-    else
+    } else {
+        lua_Number left = time_left(L, t);
+        if (left > 0) {
+            t->pool->core->wait_check(L);
+            t->wants |= want;
+            return t->pool->core->wait_on(L, &t->waiters, left, want, waited);
+        }
         lua_pushliteral(L, "timeout");
+    }
     return 1;
 }
 
@@ -269,23 +341,22 @@ static int waited(lua_State *L, int status, lua_KContext want)
     struct transfer *t = lua_touserdata(L, 1);
     (void)status;
     t->pool->core->wait_result(L);
-    return push_state(L, t, (int)want);
+    return tell(L, t, (int)want);
 }
 
-/* t:wait("head"|"data"|"end", seconds): "ready" when it has that, or is over; "hungry" when
-** the next piece of its body is to be fed; "timeout", which may be said too early */
+/* t:wait("head"|"data"|"end", silence, deadline): "ready" when it has that, or is over; "hungry"
+** when the next piece of its body is to be fed; "timeout" when no byte has come or gone for so
+** many seconds of the wait, or at that time of neap.realtime.now() */
 static int wait(lua_State *L)
 {
     static const char *const names[] = {"head", "data", "end", NULL};
     struct transfer *t = check(L);
-    int want = 1 << luaL_checkoption(L, 2, NULL, names);
-    lua_Number seconds = luaL_checknumber(L, 3);
-    lua_settop(L, 1);
-    if (transfer_ready(t, want))
-        return push_state(L, t, want);
-    t->pool->core->wait_check(L);
-    t->wants |= want;
-    return t->pool->core->wait_on(L, &t->waiters, seconds, want, waited);
+    int want = 1 << luaL_checkoption(L, WANT, NULL, names);
+    luaL_checknumber(L, SILENCE);
+    luaL_checknumber(L, DEADLINE);
+    lua_settop(L, DEADLINE);
+    lua_pushnumber(L, pool_now(t->pool));
+    return tell(L, t, want);
 }
 
 /* t:head(): the status and the lines of the fields, once they are there */
@@ -351,14 +422,6 @@ static int result(lua_State *L)
     return 3;
 }
 
-/* t:silent(): seconds since a byte has come or gone */
-static int silent(lua_State *L)
-{
-    struct transfer *t = check(L);
-    lua_pushnumber(L, t->pool->core->clock_now() - t->moved);
-    return 1;
-}
-
 /* t:abort() */
 static int abort_(lua_State *L)
 {
@@ -391,9 +454,9 @@ int luaopen_neap_curl(lua_State *L)
     static const luaL_Reg pools[] = {
         {"start", start}, {"close", close_pool}, {"__gc", close_pool}, {NULL, NULL}};
     static const luaL_Reg transfers[] = {
-        {"wait", wait},   {"head", head},      {"read", read_},    {"feed", feed},
-        {"skip", skip},   {"result", result},  {"silent", silent}, {"abort", abort_},
-        {"__gc", abort_}, {"__close", abort_}, {NULL, NULL}};
+        {"wait", wait},      {"head", head},     {"read", read_},   {"feed", feed},
+        {"skip", skip},      {"result", result}, {"abort", abort_}, {"__gc", abort_},
+        {"__close", abort_}, {NULL, NULL}};
     const struct part_core *core =
         part_find(L, PART_CORE, (struct part_table)PART_TABLE(struct part_core));
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)

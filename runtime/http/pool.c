@@ -250,9 +250,16 @@ bool pool_use(struct transfer *t, const char *address, int port, const char *loc
 
 /* ---- libcurl in the reactor ---- */
 
+double pool_now(const struct pool *p)
+{
+    const struct real_time *r = &p->rt->real_time;
+    return r->fn ? (double)r->fn(r->ud) * 1e-9 : p->core->clock_now();
+}
+
 static void act(struct pool *p, curl_socket_t fd, int events)
 {
     int running;
+    p->now = pool_now(p);
     p->inside = true;
     curl_multi_socket_action(p->multi, fd, events, &running);
     p->inside = false;
@@ -310,6 +317,8 @@ static int open_multi(struct pool *p)
 /* Closes all connections; no transfer is left. */
 static void close_multi(struct pool *p)
 {
+    while (p->spares > 0)
+        curl_easy_cleanup(p->spare[--p->spares]);
     if (!p->multi)
         return;
     p->inside = true;
@@ -369,6 +378,22 @@ void pool_settle(struct pool *p)
 }
 
 /* ---- transfers ---- */
+
+CURL *pool_take_handle(struct pool *p)
+{
+    return p->spares > 0 ? p->spare[--p->spares] : curl_easy_init();
+}
+
+void pool_give_handle(struct pool *p, CURL *easy, bool again)
+{
+    if (!again || !p->multi || p->spares == MOST_SPARE) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_setopt(easy, CURLOPT_COOKIEFILE, NULL); /* a reset would leak it */
+    curl_easy_reset(easy);
+    p->spare[p->spares++] = easy;
+}
 
 void pool_hurry(struct pool *p)
 {

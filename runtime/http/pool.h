@@ -12,9 +12,12 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 
+enum { MOST_SPARE = 16 };
+
 struct pool {
     const struct part_core *core;
     struct runtime *rt;
+    double now;     /* at the last call of libcurl */
     CURLM *multi;   /* NULL: no connections */
     CURLSH *shared; /* the cookies; NULL: they are not kept */
     struct list sockets, transfers;
@@ -22,6 +25,8 @@ struct pool {
     size_t idle;                /* live sockets that nobody uses */
     struct serving_timer timer; /* libcurl's deadlines */
     struct serving_timer patience;
+    CURL *spare[MOST_SPARE]; /* easy handles for the next, as new */
+    int spares;
     bool inside;  /* libcurl runs, and must not be called */
     bool stalled; /* a transfer is */
 };
@@ -52,6 +57,16 @@ void pool_close(struct pool *p);
 
 /* Keeps cookies from now on. 0 or -ENOMEM. */
 int pool_keep_cookies(struct pool *p);
+
+/* Seconds of the real time. */
+double pool_now(const struct pool *p);
+
+/* An easy handle without any option set, or NULL. */
+CURL *pool_take_handle(struct pool *p);
+
+/* Takes back one that is in no transfer; `again`: it may serve another, for it has seen no
+** failure and no secret. */
+void pool_give_handle(struct pool *p, CURL *easy, bool again);
 
 /* Has libcurl begin a transfer, whose handle is complete. 0 or -ENOMEM. */
 int pool_begin(struct transfer *t);

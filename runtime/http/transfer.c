@@ -55,7 +55,7 @@ static void wake(struct transfer *t)
 
 static void moved(struct transfer *t)
 {
-    t->moved = t->pool->core->clock_now();
+    t->moved = t->pool->now;
 }
 
 /* The first failure is the one that is told. Returns 0: libcurl's callbacks then end it. */
@@ -305,6 +305,7 @@ static int before_lookup(void *resolver, void *reserved, void *ud)
 static void unpause(struct transfer *t)
 {
     struct pool *p = t->pool;
+    p->now = pool_now(p);
     p->inside = true;
     curl_easy_pause(t->easy, transfer_pauses(t));
     p->inside = false;
@@ -340,15 +341,18 @@ void transfer_took(struct transfer *t, size_t n)
 int transfer_init(struct transfer *t)
 {
     struct pool *p = t->pool;
-    CURL *e = t->easy = curl_easy_init();
+    CURL *e = t->easy = pool_take_handle(p);
     if (!e)
         return -ENOMEM;
-    moved(t);
+    t->moved = pool_now(p);
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->message);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L); /* it would outlive a reset */
+    curl_easy_setopt(e, CURLOPT_NOPROXY, "");             /* not the environment's */
+    curl_easy_setopt(e, CURLOPT_USERAGENT, "neap");
     curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
     curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, pool_open_socket);
@@ -379,7 +383,7 @@ int transfer_init(struct transfer *t)
 /* Lets go of all that libcurl has of it. */
 static void drop_handle(struct transfer *t)
 {
-    curl_easy_cleanup(t->easy);
+    pool_give_handle(t->pool, t->easy, t->ok && !t->secret);
     curl_slist_free_all(t->headers);
     curl_slist_free_all(t->addresses);
     t->easy = NULL;

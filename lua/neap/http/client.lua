@@ -14,6 +14,7 @@ local now = neap.realtime.now
 
 local MAX_HEAD = 65536
 local MAX_LINE = 65536
+local MAX_TARGETS = 64
 local SKIPPED = 65536 -- bytes of a redirect's body that are read to keep the connection
 
 -- ---- options ----
@@ -33,6 +34,10 @@ local function bad(name, why)
     error(("bad option '%s' (%s)"):format(name, why), 0)
 end
 
+local function breaks(s)
+    return s:find("\r", 1, true) or s:find("\n", 1, true) or s:find("\0", 1, true)
+end
+
 local function check_option(name, value)
     if numbers[name] then
         if type(value) ~= "number" or value ~= value or value < 0 then
@@ -42,8 +47,8 @@ local function check_option(name, value)
         bad(name, "there is none")
     elseif others[name] ~= "any" and type(value) ~= others[name] then
         bad(name, others[name] .. " expected, got " .. type(value))
-    elseif type(value) == "string" and name ~= "body" and value:find("[\r\n\0]") then
-        if name ~= "ca" or value:find("\0") then bad(name, "it has a CR, LF or NUL") end
+    elseif type(value) == "string" and name ~= "body" and breaks(value) then
+        if name ~= "ca" or value:find("\0", 1, true) then bad(name, "it has a CR, LF or NUL") end
     end
 end
 
@@ -61,27 +66,63 @@ local function base_of(opts)
     return base
 end
 
--- A request: what the options say, over what the session's say.
-local function merge(session, opts)
-    local r = setmetatable({}, session.over)
-    for name, value in pairs(opts) do
-        check_option(name, value)
-        r[name] = value
-    end
-    r.headers = {}
-    for name, list in pairs(session.base.headers) do r.headers[name] = list end
-    for name, list in pairs(fields.check(opts.headers or {})) do r.headers[name] = list end
-    r.limited = not r.stream or opts.max_body ~= nil or session.base.limited
+-- A request that has only the session's options.
+local function request_of(base)
+    local r = {
+        method = base.method, url = base.url, body = base.body, stream = base.stream,
+        timeout = base.timeout, connect_timeout = base.connect_timeout,
+        idle_timeout = base.idle_timeout, redirects = base.redirects, max_body = base.max_body,
+        max_head = base.max_head, decompress = base.decompress, verify = base.verify,
+        ca = base.ca, cert = base.cert, key = base.key, proxy = base.proxy, headers = {},
+        limited = base.limited, deadline = 0, target = false,
+    }
+    for name, list in pairs(base.headers) do r.headers[name] = list end
     return r
 end
 
-local function check_request(session, opts)
-    if type(opts) ~= "table" then error("a table of options expected", 0) end
-    local r = merge(session, opts)
+local function take_options(r, opts)
+    for name, value in pairs(opts) do
+        check_option(name, value)
+        if name ~= "headers" then r[name] = value end
+    end
+    if opts.headers then
+        for name, list in pairs(fields.check(opts.headers)) do r.headers[name] = list end
+    end
+    if opts.max_body then r.limited = true end
+end
+
+local METHODS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true,
+    OPTIONS = true }
+
+local function method_of(r)
+    local method = r.method or (r.body ~= nil and "POST" or "GET")
+    if METHODS[method] then return method end
+    if not method:find("^[%w!#$%%&'*+%-.^_`|~]+$") then bad("method", "it is no token") end
+    return method:upper()
+end
+
+-- The request that the options say; with a method, those of get and post count more.
+local function check_request(session, opts, method, url, body)
+    local r = request_of(session.base)
+    if opts ~= nil or not method then
+        if type(opts) ~= "table" then error("a table of options expected", 0) end
+        take_options(r, opts)
+    end
+    if method then
+        r.method = method
+        if url ~= nil then
+            check_option("url", url)
+            r.url = url
+        end
+        if body ~= nil then r.body = body end
+        if method == "POST" and not r.headers["content-type"] then
+            r.headers["content-type"] = { "application/x-www-form-urlencoded" }
+        end
+    end
     if not r.url then bad("url", "string expected, got nil") end
-    r.method = (r.method or (r.body ~= nil and "POST" or "GET")):upper()
-    if not r.method:find("^[%w!#$%%&'*+%-.^_`|~]+$") then bad("method", "it is no token") end
+    r.method = method_of(r)
     if r.body ~= nil and r.method == "HEAD" then bad("body", "HEAD has none") end
+    if not r.stream then r.limited = true end
     return r
 end
 
@@ -138,42 +179,34 @@ end
 
 -- ---- waiting ----
 
--- Waits until the transfer has "head", "data" or "end", or is over, and feeds it meanwhile.
--- True; or nil, err, code
+-- Waits until the transfer has "head", "data" or "end", or is over, and feeds it meanwhile: the
+-- script's own time is no silence. True; or nil, err, code
 local function await(r, t, what)
-    local began = now()
     while true do
-        local silence = math.min(now() - began, t:silent())
-        if silence >= r.idle_timeout or left(r) == 0 then return nil, "timeout", "ETIMEDOUT" end
-        local state = t:wait(what, math.min(r.idle_timeout - silence, left(r)))
+        local state = t:wait(what, r.idle_timeout, r.deadline)
         if state == "ready" then return true end
-        if state == "hungry" then
-            local piece, err, code = next_piece(r)
-            if piece == nil and err ~= nil then return nil, tostring(err), code end
-            t:feed(piece)
-            began = now() -- the script's own time is no silence
-        end
+        if state == "timeout" then return nil, "timeout", "ETIMEDOUT" end
+        local piece, err, code = next_piece(r)
+        if piece == nil and err ~= nil then return nil, tostring(err), code end
+        t:feed(piece)
     end
 end
 
 -- ---- one hop ----
 
-local function is_address(host)
-    return host:find("^%[") or host:find("^%d+%.%d+%.%d+%.%d+$")
-end
-
 -- Adds the addresses of a host to the list that libcurl is given. True; or nil, err, code
-local function look_up(r, list, host, port)
-    if is_address(host) then
-        list.in_figures = true
+local function look_up(r, list, target)
+    if target.in_figures then
+        r.in_figures = true
         return true
     end
-    local found, err, code = net.resolve(host, { timeout = math.min(left(r), r.connect_timeout) })
+    local host, patience = target.host, math.min(left(r), r.connect_timeout)
+    local found, err, code = net.resolve(host, { timeout = patience })
     if not found then return nil, err, code end
     for i, address in ipairs(found) do
         found[i] = address:find(":") and "[" .. address .. "]" or address
     end
-    list[#list + 1] = ("+%s:%s:%s"):format(host, port, table.concat(found, ","))
+    list[#list + 1] = ("+%s:%s:%s"):format(host, target.port, table.concat(found, ","))
     return true
 end
 
@@ -188,22 +221,23 @@ local function look_up_proxy(r, list)
     if not PROXIES[proxy.scheme] then
         return nil, "proxy: " .. proxy.scheme .. " is none", "EPROTONOSUPPORT"
     end
-    local port = text:match("^[^/]*//[^/]*:(%d+)/*$") -- as libcurl has it, where none is given
+    proxy.port = text:match("^[^/]*//[^/]*:(%d+)/*$") -- as libcurl has it, where none is given
         or (proxy.scheme == "https" and "443" or "1080")
-    local ok, why, code = look_up(r, list, proxy.host, port)
+    local ok, why, code = look_up(r, list, proxy)
     if not ok then return nil, why, code end
     return proxy.scheme ~= "socks4" and proxy.scheme ~= "socks5"
 end
 
--- The addresses of what is to be connected to.
+-- The addresses of what is to be connected to: a list; or nil, err, code
 local function addresses(r, target)
     local list = {}
+    r.in_figures = false
     if r.proxy and r.proxy ~= "" then
         local looks, why, code = look_up_proxy(r, list)
         if looks == nil then return nil, why, code end
         if looks then return list end
     end
-    local ok, err, code = look_up(r, list, target.host, target.port)
+    local ok, err, code = look_up(r, list, target)
     if not ok then return nil, err, code end
     return list
 end
@@ -211,7 +245,8 @@ end
 local function parse(text, base)
     local target, err = curl.url(text, base)
     if not target then return nil, ("%s: %s"):format(text, err), "EINVAL" end
-    if target.scheme ~= "http" and target.scheme ~= "https" then
+    target.secure = target.scheme == "https"
+    if not target.secure and target.scheme ~= "http" then
         return nil, ("%s: not HTTP"):format(target.url), "EPROTONOSUPPORT"
     end
     return target
@@ -220,33 +255,41 @@ end
 local IDEMPOTENT = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true,
     DELETE = true }
 
+-- The lines of the head that libcurl does not know itself; nil: none.
 local function lines(r)
+    if not (next(r.headers) or r.out or r.pieces) then return nil end
     local list = fields.lines(r.headers)
-    if not r.headers["user-agent"] then list[#list + 1] = "User-Agent: neap" end
-    if not r.headers.expect then list[#list + 1] = "Expect:" end
-    if not r.headers["content-type"] then list[#list + 1] = "Content-Type:" end
+    if (r.out or r.pieces) and not r.headers.expect then list[#list + 1] = "Expect:" end
     return list
 end
 
 -- Begins the request: a transfer; or nil, err, code
 local function begin(session, r)
-    local target = r.target
-    local began = now()
-    local known, err, code = addresses(r, target)
-    if not known then return nil, err, code end
+    local target, patience = r.target, r.connect_timeout
+    local known
+    if target.in_figures and not r.proxy then
+        r.in_figures = true
+    else
+        local began = now()
+        local err, code
+        known, err, code = addresses(r, target)
+        if not known then return nil, err, code end
+        patience = math.max(patience - (now() - began), 0)
+    end
     if session.closed then return nil, "closed", "ECLOSED" end
-    return session.pool:start {
-        url = target.url, method = r.method, headers = lines(r),
-        user = target.user, password = target.user and (target.password or ""),
-        addresses = known, in_figures = known.in_figures, proxy = r.proxy or "",
-        out = r.out, pieces = r.pieces ~= nil, size = r.size, nobody = r.method == "HEAD",
-        idempotent = IDEMPOTENT[r.method] and not r.pieces, stream = r.stream,
-        shares = target.scheme == "https",
-        encodings = r.decompress ~= false and "" or nil,
-        unverified = r.verify == false, ca_file = r.ca, cert = r.cert or nil, key = r.key or nil,
-        connect_timeout = math.max(r.connect_timeout - (now() - began), 0),
-        max_body = r.limited and r.max_body or nil, max_head = r.max_head,
-    }
+    r.idempotent = IDEMPOTENT[r.method] and not r.pieces
+    return session.pool:start(r, target, lines(r), known, patience)
+end
+
+-- What a URL says, of the last ones remembered: never what holds a user's name.
+local function target_of(session, url)
+    if session.targets[url] then return session.targets[url] end
+    local target, err, code = parse(url)
+    if not target or target.user then return target, err, code end
+    session.target_count = session.target_count + 1
+    if session.target_count > MAX_TARGETS then session.targets, session.target_count = {}, 1 end
+    session.targets[url] = target
+    return target
 end
 
 -- ---- redirects ----
@@ -400,7 +443,7 @@ end
 local function perform(session, r)
     local hold <close> = setmetatable({}, Hold)
     local err, code
-    r.target, err, code = parse(r.url)
+    r.target, err, code = target_of(session, r.url)
     if not r.target then return nil, err, code end
     for n = 0, r.redirects do
         local response
@@ -425,20 +468,22 @@ end
 ---Requests that share cookies, connections and options.
 ---@class http_session
 ---@field package base table its options, and the defaults
----@field package over table the metatable of its requests
 ---@field package pool any
+---@field package targets table
+---@field package target_count integer
 ---@field closed boolean?
 local Session = {}
 Session.__index = Session
 Session.__name = "http session"
 
-local function request(session, opts)
+local function request(session, opts, method, url, body)
     if session.closed then error("the session is closed", 2) end
-    local ok, r = neap.pcall(check_request, session, opts)
+    local ok, r = neap.pcall(check_request, session, opts, method, url, body)
     if not ok then error(r, 2) end
     inside.check_wait()
     r.deadline = now() + r.timeout
-    local body, late = r.body
+    local late
+    body = r.body
     if getmetatable(body) == "deferred" then
         body, late = neap.realtime.with_timeout(r.timeout, neap.block_on, body)
         if body == nil and late == "timeout" then return nil, "timeout", "ETIMEDOUT" end
@@ -446,15 +491,6 @@ local function request(session, opts)
     local fine, why = neap.pcall(take_body, r, body)
     if not fine then error(why, 2) end
     return perform(session, r)
-end
-
-local function with(opts, method, url, body)
-    if opts ~= nil and type(opts) ~= "table" then error("a table of options expected", 3) end
-    local all = { method = method, url = url, body = body }
-    for name, value in pairs(opts or {}) do
-        if all[name] == nil then all[name] = value end
-    end
-    return all
 end
 
 ---Sends a request and waits for the answer. Redirects are followed. Killing the tasklet, a
@@ -473,23 +509,14 @@ end
 ---@param url string
 ---@param opts? table as of `request`
 function Session:get(url, opts)
-    return request(self, with(opts, "GET", url))
+    return request(self, opts, "GET", url)
 end
 
 ---@param url string
 ---@param body any as in `request`; a form, unless a header says otherwise
 ---@param opts? table as of `request`
 function Session:post(url, body, opts)
-    local all = with(opts, "POST", url, body)
-    local headers = { ["content-type"] = "application/x-www-form-urlencoded" }
-    for name, value in pairs(all.headers or {}) do
-        if type(name) == "string" and name:lower() == "content-type" then
-            headers["content-type"] = nil
-        end
-        headers[name] = value
-    end
-    all.headers = headers
-    return request(self, all)
+    return request(self, opts, "POST", url, body)
 end
 
 ---Closes its connections, aborts what is at work, forgets the cookies.
@@ -501,7 +528,7 @@ end
 Session.__close = Session.close
 
 local function new(base, cookies)
-    return setmetatable({ base = base, over = { __index = base }, pool = curl.pool(cookies) },
+    return setmetatable({ base = base, pool = curl.pool(cookies), targets = {}, target_count = 0 },
         Session)
 end
 
