@@ -35,6 +35,7 @@ static void add(lua_State *L, struct walk *w, char *p, size_t n)
 {
     struct gather *g = w->g;
     struct iovec *last = g->count > 0 ? &g->v[g->count - 1] : NULL;
+    g->bytes += n;
     if (last && (char *)last->iov_base + last->iov_len == p) {
         last->iov_len += n;
         return;
@@ -121,7 +122,7 @@ static void gather(lua_State *L, struct walk *w, int top)
     w->room = 2 * w->apart + 1;
     size_t size = sizeof *w->g + w->room * sizeof *w->g->v;
     w->g = lua_newuserdatauv(L, size + w->copied, 1);
-    w->g->at = w->g->count = 0;
+    w->g->at = w->g->count = w->g->bytes = 0;
     w->to = (char *)w->g + size;
     w->end = w->to + w->copied;
     lua_createtable(L, (int)w->apart, 0);
@@ -134,12 +135,15 @@ static void gather(lua_State *L, struct walk *w, int top)
 /* Measures what is at 2..top. False: it is one string already, at 2. */
 static bool begin(lua_State *L, struct walk *w)
 {
+    int top = lua_gettop(L), type = lua_type(L, 2);
+    if (top == 2 && type == LUA_TSTRING)
+        return false;
     luaL_checkany(L, 2);
-    if (lua_gettop(L) == 2 && lua_isstring(L, 2)) {
+    if (top == 2 && type == LUA_TNUMBER) {
         lua_tostring(L, 2);
         return false;
     }
-    walk_all(L, w, lua_gettop(L));
+    walk_all(L, w, top);
     return true;
 }
 
@@ -161,27 +165,32 @@ void net_gather_pieces(lua_State *L)
         join(L, &w, lua_gettop(L));
 }
 
-const struct iovec *gather_left(lua_State *L, int i, size_t sent, struct iovec *one,
-                                size_t *count)
+void pieces_left(lua_State *L, int i, size_t sent, struct left *left)
 {
-    struct gather *g = lua_touserdata(L, i);
-    if (g) {
-        *count = g->count - g->at;
-        return g->v + g->at;
+    if (lua_type(L, i) == LUA_TSTRING) {
+        size_t n;
+        const char *p = lua_tolstring(L, i, &n);
+        left->one = (struct iovec){(char *)p + sent, n - sent};
+        left->v = &left->one;
+        left->bytes = n - sent;
+        left->count = 1;
+        return;
     }
-    size_t n;
-    const char *p = lua_tolstring(L, i, &n);
-    *one = (struct iovec){(char *)p + sent, n - sent};
-    *count = sent < n;
-    return one;
+    struct gather *g = lua_touserdata(L, i);
+    left->v = g->v + g->at;
+    left->bytes = g->bytes;
+    left->count = g->count - g->at;
 }
 
-void gather_advance(lua_State *L, int i, size_t n)
+void pieces_sent(lua_State *L, int i, size_t n)
 {
     struct gather *g = lua_touserdata(L, i);
-    while (g && g->at < g->count && n >= g->v[g->at].iov_len)
+    if (!g)
+        return;
+    g->bytes -= n;
+    while (g->at < g->count && n >= g->v[g->at].iov_len)
         n -= g->v[g->at++].iov_len;
-    if (g && n > 0) {
+    if (n > 0) {
         struct iovec *v = &g->v[g->at];
         *v = (struct iovec){(char *)v->iov_base + n, v->iov_len - n};
     }

@@ -151,32 +151,44 @@ static enum read_result at_end(lua_State *L, struct stream *s, const struct requ
     return READ_DONE;
 }
 
+/* Pushes what is asked for if the n bytes at p, the input, hold it. */
+static enum read_result take_input(lua_State *L, struct stream *s, const struct request *q,
+                                   const char *p, size_t n)
+{
+    size_t drop, length = scan_end(q, p, n, &s->scanned, &drop);
+    bool limited = q->kind <= READ_LINE_KEPT || q->kind == READ_UNTIL;
+    if (limited && (length > 0 ? length - drop : n) > q->n) {
+        lua_pushnil(L);
+        lua_pushliteral(L, "line too long");
+        lua_pushliteral(L, "EMSGSIZE");
+        return READ_FAILED;
+    }
+    if (length > 0) {
+        lua_pushlstring(L, p, length - drop);
+        stream_take(s, length);
+        return READ_DONE;
+    }
+    if (q->kind == READ_NUMBER)
+        return read_number(L, s, false);
+    if (q->kind != READ_TEST)
+        return READ_WAITS;
+    lua_pushliteral(L, "");
+    return READ_DONE;
+}
+
 /* Pushes what is asked for; or nil at the end; or nil, err, code. */
 static enum read_result read_one(lua_State *L, struct stream *s, const struct request *q)
 {
+    if (q->kind == READ_COUNT && q->n == 0) {
+        lua_pushliteral(L, "");
+        return READ_DONE;
+    }
     for (;;) {
         const char *p;
-        size_t drop, n = stream_input(s, &p), length = scan_end(q, p, n, &s->scanned, &drop);
-        bool limited = q->kind <= READ_LINE_KEPT || q->kind == READ_UNTIL;
-        if (q->kind == READ_TEST && n > 0) {
-            lua_pushliteral(L, "");
-            return READ_DONE;
-        }
-        if (length > 0 || (q->kind == READ_COUNT && q->n == 0)) {
-            if (!limited || length - drop <= q->n) {
-                lua_pushlstring(L, p, length - (length ? drop : 0));
-                stream_take(s, length);
-                return READ_DONE;
-            }
-        }
-        if (limited && (length > 0 || n > q->n)) {
-            lua_pushnil(L);
-            lua_pushliteral(L, "line too long");
-            lua_pushliteral(L, "EMSGSIZE");
-            return READ_FAILED;
-        }
-        if (q->kind == READ_NUMBER && read_number(L, s, false) != READ_WAITS)
-            return lua_isnil(L, -1) ? READ_ENDED : READ_DONE;
+        size_t n = stream_input(s, &p);
+        enum read_result taken = n > 0 ? take_input(L, s, q, p, n) : READ_WAITS;
+        if (taken != READ_WAITS)
+            return taken;
         if (s->hot && net_must_give_way(L))
             return READ_PAUSES;
         int got = stream_fill(s);
@@ -229,7 +241,6 @@ static int go_on_reading(lua_State *L, struct stream *s, struct read_state r)
 {
     while (r.at < r.nargs) {
         struct request q = parse(L, s, &r);
-        luaL_checkstack(L, 4, NULL);
         enum read_result got = read_one(L, s, &q);
         if (got == READ_WAITS && of_file(r.op) && bind_must_block(L)) {
             stream_block_for_input(s);
@@ -287,12 +298,12 @@ static void look_again(struct stream *s)
     s->in_error = 0;
 }
 
-/* Starts a read whose arguments are at 2..top. */
-static int start_reading(lua_State *L, enum read_op op)
+/* Starts a read of s, at 1, whose arguments are at 2..top. */
+static int start_reading(lua_State *L, struct stream *s, enum read_op op)
 {
-    struct stream *s = net_check_stream(L);
     struct read_state r = {.op = op, .nargs = lua_gettop(L) - 1};
     luaL_argcheck(L, r.nargs < 200, 200, "too many formats");
+    luaL_checkstack(L, r.nargs + 10, NULL); /* the results */
     net_push_deadline(L, s->timeout);
     if (s->closed)
         return read_failed(L, s, encode(r), WAKE_CLOSED);
@@ -309,43 +320,46 @@ static int start_reading(lua_State *L, enum read_op op)
 /* s:read(...) */
 int net_stream_read(lua_State *L)
 {
+    struct stream *s = net_check_stream(L);
     if (lua_gettop(L) < 2) {
         lua_settop(L, 1);
         lua_pushliteral(L, "l");
     }
-    if (net_must_shake(net_check_stream(L)))
+    if (net_must_shake(s))
         return net_shake_first(L, net_stream_read, false);
-    return start_reading(L, OP_READ);
+    return start_reading(L, s, OP_READ);
 }
 
 int net_read_file(lua_State *L, bool method)
 {
     if (lua_gettop(L) == 1)
         lua_pushliteral(L, "l");
-    return start_reading(L, method ? OP_FILE_READ : OP_IO_READ);
+    return start_reading(L, net_check_stream(L), method ? OP_FILE_READ : OP_IO_READ);
 }
 
 int net_read_file_line(lua_State *L)
 {
-    return start_reading(L, OP_FILE_LINES);
+    return start_reading(L, net_check_stream(L), OP_FILE_LINES);
 }
 
 /* s:read_some([max]): what has arrived */
 int net_stream_read_some(lua_State *L)
 {
     lua_settop(L, 2);
-    if (net_must_shake(net_check_stream(L)))
+    struct stream *s = net_check_stream(L);
+    if (net_must_shake(s))
         return net_shake_first(L, net_stream_read_some, false);
-    return start_reading(L, OP_SOME);
+    return start_reading(L, s, OP_SOME);
 }
 
 /* s:read_until(delimiter[, max]): up to and including the delimiter */
 int net_stream_read_until(lua_State *L)
 {
     lua_settop(L, 3);
-    if (net_must_shake(net_check_stream(L)))
+    struct stream *s = net_check_stream(L);
+    if (net_must_shake(s))
         return net_shake_first(L, net_stream_read_until, false);
-    return start_reading(L, OP_UNTIL);
+    return start_reading(L, s, OP_UNTIL);
 }
 
 static int next_line(lua_State *L)
@@ -353,9 +367,10 @@ static int next_line(lua_State *L)
     lua_settop(L, 0);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, lua_upvalueindex(2));
-    if (net_must_shake(net_check_stream(L)))
+    struct stream *s = net_check_stream(L);
+    if (net_must_shake(s))
         return net_shake_first(L, next_line, true);
-    return start_reading(L, OP_LINES);
+    return start_reading(L, s, OP_LINES);
 }
 
 /* s:lines([format]) */

@@ -26,21 +26,17 @@ static int written(lua_State *L, int status, lua_KContext ctx)
 ** string that have gone. */
 static int go_on_writing(lua_State *L, struct stream *s, size_t sent)
 {
-    struct iovec one;
-    size_t count;
-    const struct iovec *v = gather_left(L, 2, sent, &one, &count);
-    while (count > 0) {
-        ssize_t r = stream_send_pieces(s, v, count);
-        if (r < 0)
-            return write_ends(L, s, net_push_failure(L, s, "write", (int)-r));
-        sent += (size_t)r;
-        gather_advance(L, 2, (size_t)r);
-        v = gather_left(L, 2, sent, &one, &count);
-        if (count == 0)
-            break;
+    struct left left;
+    pieces_left(L, 2, sent, &left);
+    ssize_t r = left.bytes > 0 ? stream_send_pieces(s, left.v, left.count) : 0;
+    if (r < 0)
+        return write_ends(L, s, net_push_failure(L, s, "write", (int)-r));
+    if ((size_t)r < left.bytes) {
+        pieces_sent(L, 2, (size_t)r);
         wait_check(L);
         stream_want_room(s);
-        return wait_on(L, &s->writer, net_time_left(L, 3), (lua_KContext)sent, write_k);
+        return wait_on(L, &s->writer, net_time_left(L, 3), (lua_KContext)(sent + (size_t)r),
+                       write_k);
     }
     write_ends(L, s, 0);
     if (net_must_give_way(L))

@@ -545,7 +545,9 @@ static ssize_t push_pieces(struct stream *s, const struct iovec *v, size_t count
 ssize_t stream_send_pieces(struct stream *s, const struct iovec *v, size_t count)
 {
     size_t done = 0, offset = 0;
-    if (count > 1 && !s->tls && !s->out_error && s->kind == STREAM_SOCKET &&
+    if (count == 1)
+        return stream_send(s, v->iov_base, v->iov_len);
+    if (!s->tls && !s->out_error && s->kind == STREAM_SOCKET &&
         buffer_length(&s->output) == 0) {
         ssize_t sent = push_pieces(s, v, count);
         if (sent < 0) {
