@@ -280,17 +280,17 @@ describe("a client that goes on sending behind its last answer", function()
         end)
     end
 
-    local refused = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: nonsense\r\n\r\n"
+    local head = "PUT / HTTP/1.1\r\nHost: a\r\n"
 
-    for name, request in pairs { ["a length"] = post(1 << 50), ["a bad head"] = refused } do
-        it("counts as one, and for a limited time: " .. name, function()
+    for wanted, request in pairs { [413] = post(1 << 50), [417] = head .. "Expect: more\r\n\r\n",
+        [400] = head .. "Transfer-Encoding: nonsense\r\n\r\n" } do
+        it("counts as one, and for a limited time: " .. wanted, function()
             local opts = { max_connections = 1, body_timeout = 3 }
             serving(function(req) return req.method == "PUT" and 413 or "x" end, opts,
                 function(server)
                     local s, t = flood(server, request)
                     local status, headers = answer(s)
-                    assert.same({ name == "a length" and 413 or 400, "close" },
-                        { status, headers.connection })
+                    assert.same({ wanted, "close" }, { status, headers.connection })
                     assert.equal(1, server.connections)
                     local other <close> = connect(server)
                     other:write(get("/"))

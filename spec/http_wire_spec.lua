@@ -65,23 +65,26 @@ local function check(port, row, how, pieces)
     compare(row, how, talk(port, pieces))
 end
 
--- The same by spec/support/wire.c, which shares no code with neap.
-local function check_outside(port, piece, most)
+-- The same by spec/support/wire.c, which shares no code with neap, for the rows from first to
+-- last that are not too long.
+local function check_outside(port, piece, most, first, last)
     local asked, list = {}, {}
-    for _, row in ipairs(rows) do
-        if #row[2] <= most then
-            list[#list + 1] = row
-            asked[#asked + 1] = #row[2] .. "\n" .. row[2]
+    for i = first or 1, math.min(last or #rows, #rows) do
+        if #rows[i][2] <= most then
+            list[#list + 1] = rows[i]
+            asked[#asked + 1] = #rows[i][2] .. "\n" .. rows[i][2]
         end
     end
     local status, said, complained = child.shell(
-        ("build/static/support/wire %d %d"):format(port, piece), table.concat(asked))
+        ("build/static/support/wire %d %s"):format(port, piece), table.concat(asked))
     assert.same({ 0, "" }, { status, complained })
     local at = 1
     for _, row in ipairs(list) do
-        local length, from = said:match("^(%d+)\n()", at)
-        at = from + length
-        compare(row, "by another client in pieces of " .. piece, said:sub(from, at - 1))
+        for cut = 1, piece == "cut" and #row[2] - 1 or 1 do
+            local length, from = said:match("^(%d+)\n()", at)
+            at = from + length
+            compare(row, ("by another client, %s, %d"):format(piece, cut), said:sub(from, at - 1))
+        end
     end
     assert.equal(#said + 1, at)
 end
@@ -129,5 +132,14 @@ describe("the wire", function()
             local server <close> = serve()
             check_outside(server.port, piece, piece == 1 and 400 or math.huge)
         end)
+    end
+
+    for first = 1, #rows, 50 do
+        it(("is read alike from it cut in two at every offset, from row %d on"):format(first),
+            function()
+                child.make("build/static/support/wire")
+                local server <close> = serve()
+                check_outside(server.port, "cut", 100, first, first + 49)
+            end)
     end
 end)

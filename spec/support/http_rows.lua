@@ -266,6 +266,70 @@ chunked("a trailer that ends with LF", "3\r\nabc\r\n0\r\nA: b\n\r\n")
 chunked("chunks that are too long together",
     "60\r\n" .. ("x"):rep(96) .. "\r\n5\r\nxxxxx\r\n0\r\n\r\n", "413")
 
+chunked("extensions that are too long together",
+    ("1;" .. ("x"):rep(900) .. "\r\na\r\n"):rep(20) .. "0\r\n\r\n")
+chunked("extensions that are not", ("1;" .. ("x"):rep(900) .. "\r\na\r\n"):rep(10) .. "0\r\n\r\n",
+    "200 POST / [aaaaaaaaaa]")
+chunked("a size behind a space and more", "3 x\r\nabc\r\n0\r\n\r\n")
+chunked("a size with a tab", "3\t\r\nabc\r\n0\r\n\r\n")
+chunked("a size with 0X", "0X3\r\nabc\r\n0\r\n\r\n")
+chunked("a size with a point", "3.0\r\nabc\r\n0\r\n\r\n")
+chunked("a size with an underscore", "1_0\r\n0123456789abcdef\r\n0\r\n\r\n")
+chunked("a last size with a sign", "-0\r\n\r\n")
+chunked("a space before the extension", "3 ;a\r\nabc\r\n0\r\n\r\n")
+chunked("spaces in an extension", "3; a = b\r\nabc\r\n0\r\n\r\n")
+chunked("a line's end in quotes", "3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n")
+chunked("an extension without a name, and another request", "0;\r\n\r\n" .. next_one)
+chunked("no line's end between chunks", "3\r\nabc0\r\n\r\n")
+chunked("the end without its blank line", "0\r\n")
+chunked("the end without its last byte", "0\r\n\r")
+chunked("a trailer that frames", "3\r\nabc\r\n0\r\nContent-Length: 5\r\n" ..
+    "Transfer-Encoding: chunked\r\nHost: b\r\n\r\n" .. next_one, "200 POST / [abc]" .. then_next)
+chunked("a long trailer", "1\r\na\r\n0\r\n" .. ("A: " .. ("x"):rep(900) .. "\r\n"):rep(7) ..
+    "\r\n", "200 POST / [a]")
+chunked("a trailer that is too long",
+    "1\r\na\r\n0\r\n" .. ("A: " .. ("x"):rep(900) .. "\r\n"):rep(10) .. "\r\n")
+
+-- ---- other methods and protocols ----
+row("a body of GET", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" .. next_one,
+    "200 GET / [abc]" .. then_next)
+row("chunks of GET", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" ..
+    "3\r\nabc\r\n0\r\n\r\n" .. next_one, "200 GET / [abc]" .. then_next)
+row("a body of HTTP/1.0", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\n" ..
+    "\r\nabc" .. next_one, "200 POST / [abc]" .. then_next)
+row("no length in HTTP/1.0", "POST / HTTP/1.0\r\n\r\nabc", "200 POST / []")
+row("an expected 100 in HTTP/1.0", "POST / HTTP/1.0\r\nExpect: 100-continue\r\n" ..
+    "Content-Length: 3\r\n\r\nabc", "200 POST / [abc]")
+row("two Hosts in HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", "400")
+post("an expected 100 in other letters", "Expect: 100-Continue\r\nContent-Length: 3", "abc",
+    "200 POST / [abc]")
+post("an upgrade that is not taken", "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3",
+    "abc" .. next_one, "200 POST / [abc]" .. then_next)
+post("an upgrade to websocket by POST", "Connection: Upgrade\r\nUpgrade: websocket", next_one,
+    "200 POST / []" .. then_next)
+post("an upgrade without its Connection", "Upgrade: websocket", next_one,
+    "200 POST / []" .. then_next)
+row("an upgrade in HTTP/1.0", "GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" ..
+    "\r\n" .. next_one, good)
+post("a name with an underscore", "Content_Length: 3", next_one, "200 POST / []" .. then_next)
+post("a space between length and colon", "Content-Length : 3", "abc")
+post("a space between coding and colon", "Transfer-Encoding : chunked", "0\r\n\r\n")
+row("a space between Host and colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400")
+post("a length behind a tab", "Content-Length:\t3", "abc", "200 POST / [abc]")
+post("a tab behind a length", "Content-Length: 3\t", "abc")
+post("a length with more zeros than digits are", "Content-Length: " .. ("0"):rep(50) .. "3", "abc")
+post("a folded coding", "Transfer-Encoding:\r\n chunked", "0\r\n\r\n")
+post("a coding with a parameter", "Transfer-Encoding: chunked;q=1", "0\r\n\r\n")
+post("a coding and a comma", "Transfer-Encoding: chunked,", "0\r\n\r\n")
+post("a coding with a space in it", "Transfer-Encoding: ch unked", "0\r\n\r\n")
+post("chunked and identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    "0\r\n\r\n")
+post("identity and a length", "Content-Length: 3\r\nTransfer-Encoding: identity", "abc")
+line("a scheme in capitals", "GET HTTP://b/c HTTP/1.1", "200 GET /c []")
+line("a vertical tab for a space", "GET\11/ HTTP/1.1")
+line("a form feed at the end", "GET / HTTP/1.1\12")
+line("a path that is decoded once", "GET /%252e%252e/x HTTP/1.1", "200 GET /%2e%2e/x []")
+
 -- ---- one after the other ----
 row("three requests", next_one:rep(3), "200 GET /n []" .. then_next .. then_next)
 row("a bad one behind a good one", next_one .. "G( / HTTP/1.1\r\n\r\n", "200 GET /n [] + 400")
@@ -274,6 +338,12 @@ row("half a head behind a good one", next_one .. "GET / HTTP/1.1\r\nHos", "200 G
 field("Connection: close, and another request", "Connection: close\r\n\r\n" .. next_one:sub(1, -5),
     good)
 field("close in a list", "Connection: x, Close\r\n\r\n" .. next_one:sub(1, -5), good)
+field("close behind keep-alive", "Connection: keep-alive, close\r\n\r\n" .. next_one:sub(1, -5),
+    good)
+field("close in a second line", "Connection: keep-alive\r\nConnection: close\r\n\r\n" ..
+    next_one:sub(1, -5), good)
+row("a blank line between two", next_one .. "\r\n" .. next_one, "200 GET /n []" .. then_next)
+row("junk behind a good one", next_one .. "junk\r\n\r\n", "200 GET /n [] + 400")
 row("HTTP/1.0 closes", "GET / HTTP/1.0\r\n\r\n" .. next_one, good)
 row("HTTP/1.0 with keep-alive", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" .. next_one,
     good .. then_next)
