@@ -30,7 +30,7 @@ endif
 
 # Debian packages: to build, to test, to lint.
 RUN_DEPS = libc6-dev libev-dev libedit-dev libc-ares-dev libssl-dev $(if $(LUA_DIR),,liblua5.4-dev)
-TEST_DEPS = lua-busted lua-cjson openssl curl lua5.4 g++
+TEST_DEPS = lua-busted lua-cjson openssl curl lua5.4 g++ python3-h2
 LINT_DEPS = clang-format cppcheck lua-check
 include runtime/parts.mk runtime/http/http.mk lua/annotations.mk
 

@@ -161,18 +161,17 @@ describe("a request over TLS", function()
 end)
 
 describe("HTTP/2", function()
-    local function with_node(f, streams)
+    local function with_server(f, streams)
         return function()
-            if child.shell "node -e 1" ~= 0 then return pending("no node, which has a server") end
-            local node = child.start { "node", "spec/support/http2.js", good.cert, good.key,
-                streams or 200 }
-            local _ <close> = closing(function() node:kill() end)
+            local server = child.start { "/usr/bin/python3", "spec/support/http2.py", good.cert,
+                good.key, streams or 200 }
+            local _ <close> = closing(function() server:kill() end)
             local session <close> = http.session { ca = ca.cert }
-            f(session, "https://localhost:" .. node:printed())
+            f(session, "https://localhost:" .. server:printed())
         end
     end
 
-    it("is spoken where the server has it", with_node(function(session, base)
+    it("is spoken where the server has it", with_server(function(session, base)
         local r = assert(session:get(base))
         assert.same({ 200, "2.0 GET 0", "1, 2" }, { r.status, r.body, r.headers["X-A"] })
         assert.equal("2.0 POST 500000", assert(session:post(base, ("x"):rep(500000))).body)
@@ -191,7 +190,7 @@ describe("HTTP/2", function()
         assert.equal(200, assert(session:request { method = "HEAD", url = base }).status)
     end))
 
-    it("has many streams on a connection", with_node(function(session, base)
+    it("has many streams on a connection", with_server(function(session, base)
         local clients, list = {}, {}
         for i = 1, 80 do list[i] = i end
         neap.map(list, function()
@@ -204,7 +203,7 @@ describe("HTTP/2", function()
         assert.equal(only, assert(session:get(base)).headers["x-client"])
     end))
 
-    it("loses only the stream that fails", with_node(function(session, base)
+    it("loses only the stream that fails", with_server(function(session, base)
         local client = assert(session:get(base)).headers["x-client"]
         local hangs = spawn(session.get, session, base .. "/hang")
         local half = assert(session:get(base .. "/half", { stream = true }))
@@ -218,7 +217,7 @@ describe("HTTP/2", function()
         assert.equal(client, assert(session:get(base)).headers["x-client"])
     end))
 
-    it("goes another way when the server goes away", with_node(function(session, base)
+    it("goes another way when the server goes away", with_server(function(session, base)
         assert(session:get(base))
         local r = session:post(base .. "/away", "x")
         assert.is_nil(r)
