@@ -4,7 +4,7 @@
 
 PARTS = names tls curl
 
-src_names = runtime/net/names.c
+src_names = runtime/net/names.c runtime/net/name_search.c
 header_names = ares.h
 package_names = libc-ares-dev
 libs_names = -lcares

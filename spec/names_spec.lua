@@ -5,6 +5,9 @@ local child = require "spec.support.child"
 local dns = require "spec.support.dns"
 local host = require "neap.host"
 local net = require "neap.net"
+local race = require "spec.support.race"
+
+local armed, assert_armed = race.armed, race.assert_armed
 
 local TEN = { A = { "10.0.0.1" } }
 
@@ -12,24 +15,6 @@ local function resolve(server, name, opts)
     opts = opts or {}
     opts.servers = server.servers
     return net.resolve(name, opts)
-end
-
--- What is armed, once the servers of the spec have come to rest.
-local function armed()
-    sleep(0.01)
-    local s = host.stats()
-    return { s.watches, s.timers, s.outside }
-end
-
--- Waits until nothing more is armed than that, for less than c-ares takes to give up.
-local function assert_armed(expected)
-    local until_ = neap.now() + 1.5
-    local now
-    repeat
-        now = armed()
-    until neap.now() > until_ or (now[1] == expected[1] and now[2] == expected[2] and
-        now[3] == expected[3])
-    assert.same(expected, now)
 end
 
 local function answering(names)
@@ -415,128 +400,5 @@ describe("a program", function()
         local expected = "nil\tresolve a.test: %s\tENOTSUP\n127.0.0.1\tnil\t%s\tECONNREFUSED\n%s\n"
         assert.same({ 0, expected:format(why, "connect localhost:1: Connection refused", why), "" },
             { status, out, err })
-    end)
-end)
-
-describe("connect by name", function()
-    local six = net.listen("::1", 0)
-    local has_six = six ~= nil
-    if six then six:close() end
-    local both = { A = { "127.0.0.1" }, AAAA = { "0:0:0:0:0:0:0:1" } }
-
-    -- One that answers no more: its backlog is full.
-    local function mute(address)
-        local listener = neap.must(net.listen(address, 0, { backlog = 0 }))
-        local streams = {}
-        repeat
-            local stream, err = net.connect(address, listener.port, { timeout = 0.05 })
-            streams[#streams + 1] = stream
-        until err == "timeout"
-        return setmetatable({ port = listener.port }, { __close = function()
-            listener:close()
-            for _, stream in ipairs(streams) do stream:close() end
-        end })
-    end
-
-    -- One of those, and a listener at another address, on one port.
-    local function mute_and_heard(address, other)
-        for _ = 1, 20 do
-            local silent = mute(address)
-            local heard = net.listen(other, silent.port)
-            if heard then return silent, heard end
-            local _ <close> = silent
-        end
-        error("no port that is free at both")
-    end
-
-    it("gives a stream to what listens there", function()
-        local server <close> = answering { ["a.test"] = { A = { "127.0.0.1" } } }
-        local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-        local stream <close> = neap.must(net.connect("a.test", listener.port,
-            { servers = server.servers }))
-        assert.same({ "127.0.0.1", listener.port }, { stream:peername() })
-    end)
-
-    it("tries the next address at once when one fails", function()
-        if not has_six then return pending "no IPv6 here" end
-        local server <close> = answering { ["a.test"] = both }
-        for _, address in ipairs { "127.0.0.1", "::1" } do
-            local listener <close> = neap.must(net.listen(address, 0))
-            local before = armed()
-            local stream
-            for _ = 1, 20 do -- sooner than the next address has its turn, unless all is slow
-                stream = net.connect("a.test", listener.port,
-                    { servers = server.servers, timeout = 0.2 })
-                if stream then break end
-            end
-            assert_armed(before)
-            local _ <close> = stream
-            assert.same({ address, listener.port }, { stream:peername() })
-        end
-    end)
-
-    it("tries the next address when one is silent, and closes the loser", function()
-        if not has_six then return pending "no IPv6 here" end
-        local server <close> = answering { ["a.test"] = both }
-        for _, pair in ipairs { { "127.0.0.1", "::1" }, { "::1", "127.0.0.1" } } do
-            local silent <close>, heard = mute_and_heard(pair[1], pair[2])
-            local _ <close> = heard
-            local before = armed()
-            local stream <close> = neap.must(net.connect("a.test", silent.port,
-                { servers = server.servers }))
-            assert_armed(before)
-            assert.same({ pair[2], silent.port }, { stream:peername() })
-        end
-    end)
-
-    it("fails with the name and what the address says", function()
-        local server <close> = answering { ["a.test"] = both }
-        local free <close> = neap.must(net.listen("127.0.0.1", 0))
-        local port = free.port
-        free:close()
-        assert.same({ nil, ("connect a.test:%d: Connection refused"):format(port),
-            "ECONNREFUSED" }, { net.connect("a.test", port, { servers = server.servers }) })
-        assert.same({ nil, ("connect b.test:%d: name not found"):format(port), "ENOTFOUND" },
-            { net.connect("b.test", port, { servers = server.servers }) })
-        assert.same({ nil, ("connect a.test:%d: Connection refused"):format(port),
-            "ECONNREFUSED" }, { net.connect("a.test", port, { servers = server.servers,
-                bind = "127.0.0.1" }) })
-    end)
-
-    it("ends in time, wherever it is", function()
-        local server <close> = answering { ["a.test"] = { A = { "127.0.0.1" } } }
-        local nobody <close> = dns.start(function() end)
-        local silent <close> = mute("127.0.0.1")
-        local before = armed()
-        for _, s in ipairs { server, nobody } do
-            assert.same({ nil, "timeout", "ETIMEDOUT" }, { net.connect("a.test", silent.port,
-                { servers = s.servers, timeout = 0.05 }) })
-            assert_armed(before)
-        end
-    end)
-
-    it("leaves nothing when it is cut short, wherever it is", function()
-        local names = { ["a.test"] = has_six and both or { A = { "127.0.0.1" } } }
-        local server <close> = answering(names)
-        local nobody <close> = dns.start(function() end)
-        local silent <close> = mute("127.0.0.1")
-        for _, s in ipairs { server, nobody } do
-            resolve(server, "a.test")
-            for _, cut in ipairs {
-                function(t) t:kill() end,
-                function(t) t:kill(true) end,
-                function(t) t:kill { hard = true } end,
-                function(t) t:throw(neap.TaskletExit) end,
-            } do
-                local before = armed()
-                local t = spawn(net.connect, "a.test", silent.port, { servers = s.servers })
-                schedule()
-                assert.is_true(t.blocked)
-                assert.equal(s == server and "connect" or "name lookup", t.waiting_on)
-                cut(t)
-                t:join()
-                assert_armed(before)
-            end
-        end
     end)
 end)

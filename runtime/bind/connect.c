@@ -1,4 +1,4 @@
-/* net.connect: a name's addresses, then a race between them. API.md section 8. */
+/* net.connect: a race between addresses, those of a name as they come. API.md section 8. */
 #include "bind/net.h"
 #include "core/tasklet.h"
 #include "net/race.h"
@@ -8,16 +8,15 @@
 
 static const double connect_timeout = 30, lookup_timeout = 5;
 
-enum { MAX_ADDRESSES = 32 }; /* of a name that are tried */
-
-/* The frame. CONNECT_RACE first holds what the lookup gives. */
+/* The frame. */
 enum {
     CONNECT_HOST = 1,
     CONNECT_PORT,
     CONNECT_OPTIONS,
     CONNECT_DEADLINE,
     CONNECT_RACE,
-    CONNECT_STREAM
+    CONNECT_STREAM,
+    CONNECT_SERVERS
 };
 
 static const char *push_what(lua_State *L)
@@ -38,18 +37,17 @@ static int race_collect(lua_State *L)
     return 0;
 }
 
-/* Puts a race to so many addresses in its place in the frame. */
-static struct race *new_race(lua_State *L, size_t count)
+/* Makes the race, in its place in the frame. */
+static struct race *new_race(lua_State *L)
 {
-    struct race *r = lua_newuserdatauv(L, race_size(count), 0);
-    memset(r, 0, race_size(count));
-    race_init(r, runtime_of(L), count);
+    struct race *r = lua_newuserdatauv(L, sizeof *r, 1); /* user value: the part's names */
+    memset(r, 0, sizeof *r);
+    race_init(r, runtime_of(L));
     if (luaL_newmetatable(L, "neap.race")) {
         lua_pushcfunction(L, race_collect);
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
-    lua_insert(L, CONNECT_RACE);
     return r;
 }
 
@@ -57,6 +55,8 @@ static int finish(lua_State *L)
 {
     struct race *r = lua_touserdata(L, CONNECT_RACE);
     int fd = race_take(r);
+    if (fd < 0 && !r->error)
+        return net_push_lookup_error(L, push_what(L), r->lookup.text, r->lookup.code);
     if (fd < 0)
         return net_push_error(L, push_what(L), r->error);
     struct stream *s = lua_touserdata(L, CONNECT_STREAM);
@@ -87,46 +87,59 @@ static bool take_options(lua_State *L, struct race *r)
            net_bind_address(L, -1, &r->own);
 }
 
-static int start(lua_State *L, struct race *r)
+static unsigned families(lua_State *L)
 {
+    lua_Integer family = net_family_option(L, CONNECT_OPTIONS);
+    return family == 4 ? NAME_FOUR : family == 6 ? NAME_SIX : NAME_FOUR | NAME_SIX;
+}
+
+/* Adds what is known without a lookup. */
+static void add_known(lua_State *L, struct race *r, const char *host, int port)
+{
+    static const char *const localhost[] = {"127.0.0.1", "::1"};
+    struct address a;
+    if (!net_is_localhost(host)) {
+        address_parse(&a, host, port);
+        race_add(r, &a);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        address_parse(&a, localhost[i], port);
+        if (families(L) & (i == 0 ? NAME_FOUR : NAME_SIX))
+            race_add(r, &a);
+    }
+}
+
+/* Begins to look up the name; the race has all it needs. */
+static void look_up(lua_State *L, struct race *r, const struct part_names *part)
+{
+    size_t n;
+    const char *host = lua_tolstring(L, CONNECT_HOST, &n);
+    const char *servers = lua_tostring(L, CONNECT_SERVERS);
+    double left = time_left(L);
+    r->port = (int)lua_tointeger(L, CONNECT_PORT);
+    if (!race_look_up(r, part, host, n, families(L), servers,
+                      left < lookup_timeout ? left : lookup_timeout))
+        luaL_error(L, "bad server in '%s'", servers);
+}
+
+/* part: NULL if the address is known. */
+static int start(lua_State *L, const struct part_names *part)
+{
+    struct race *r = lua_touserdata(L, CONNECT_RACE);
     if (!take_options(L, r))
         return net_push_error(L, "connect: the address of option 'bind'", EINVAL);
     lua_settop(L, CONNECT_RACE);
     net_new_stream(L);
+    net_push_servers_option(L, CONNECT_OPTIONS);
     wait_check(L);
+    if (part)
+        look_up(L, r, part);
+    else
+        add_known(L, r, lua_tostring(L, CONNECT_HOST), (int)lua_tointeger(L, CONNECT_PORT));
     if (race_start(r))
         return finish(L);
     return wait_on(L, &r->waiter, time_left(L), 0, raced);
-}
-
-static int looked_up(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status, (void)ctx;
-    if (!lua_istable(L, CONNECT_RACE))
-        return net_push_lookup_error(L, push_what(L), CONNECT_RACE);
-    int list = CONNECT_RACE + 1;
-    size_t n = lua_rawlen(L, CONNECT_RACE);
-    struct race *r = new_race(L, n < MAX_ADDRESSES ? n : MAX_ADDRESSES);
-    for (size_t i = 0; i < r->count; i++) {
-        lua_rawgeti(L, list, (lua_Integer)i + 1);
-        address_parse(&r->attempts[i].to, lua_tostring(L, -1),
-                      (int)lua_tointeger(L, CONNECT_PORT));
-        lua_pop(L, 1);
-    }
-    race_interleave(r);
-    return start(L, r);
-}
-
-static int look_up(lua_State *L)
-{
-    double left = time_left(L);
-    lua_pushcfunction(L, net_lookup);
-    lua_pushvalue(L, CONNECT_HOST);
-    lua_pushinteger(L, net_family_option(L, CONNECT_OPTIONS));
-    net_push_servers_option(L, CONNECT_OPTIONS);
-    lua_pushnumber(L, left < lookup_timeout ? left : lookup_timeout);
-    lua_callk(L, 4, 3, 0, looked_up);
-    return looked_up(L, LUA_OK, 0);
 }
 
 /* net.connect(host, port[, opts]) */
@@ -134,8 +147,7 @@ int net_connect(lua_State *L)
 {
     static const char *const known[] = {"timeout", "bind",    "nodelay",  "keepalive",
                                         "family",  "servers", "max_line", NULL};
-    size_t length;
-    const char *host = luaL_checklstring(L, CONNECT_HOST, &length);
+    luaL_checkstring(L, CONNECT_HOST);
     lua_Integer port = luaL_checkinteger(L, CONNECT_PORT);
     luaL_argcheck(L, port >= 0 && port <= 65535, CONNECT_PORT, "port out of range");
     lua_settop(L, CONNECT_OPTIONS);
@@ -144,11 +156,12 @@ int net_connect(lua_State *L)
     net_max_line_option(L, CONNECT_OPTIONS);
     lua_pushnumber(L, clock_now() + net_timeout_option(L, CONNECT_OPTIONS, connect_timeout));
     wait_check(L);
-    struct address a;
-    if (strlen(host) != length || strcmp(host, "localhost") == 0 ||
-        address_parse(&a, host, (int)port) < 0)
-        return look_up(L);
-    struct race *r = new_race(L, 1);
-    r->attempts[0].to = a;
-    return start(L, r);
+    new_race(L);
+    if (net_is_known(L, CONNECT_HOST))
+        return start(L, NULL);
+    const struct part_names *part = net_names(L);
+    if (!part)
+        return net_push_lookup_error(L, push_what(L), lua_tostring(L, -1), "ENOTSUP");
+    lua_setiuservalue(L, CONNECT_RACE, 1);
+    return start(L, part);
 }

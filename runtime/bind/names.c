@@ -1,5 +1,6 @@
 /* net.resolve, and what net.connect asks for names. Addresses in figures and localhost are
 ** known here; the rest is the business of the part neap.names. */
+#include "net/names.h"
 #include "bind/net.h"
 #include "core/tasklet.h"
 
@@ -16,7 +17,7 @@ enum {
     LOOKUP_TOP = LOOKUP_TIMEOUT
 };
 
-static bool is_localhost(const char *name)
+bool net_is_localhost(const char *name)
 {
     return strcmp(name, "localhost") == 0 || strcmp(name, "localhost.") == 0;
 }
@@ -26,7 +27,7 @@ bool net_is_known(lua_State *L, int i)
     struct address a;
     size_t n;
     const char *name = lua_tolstring(L, i, &n);
-    return strlen(name) == n && (is_localhost(name) || address_parse(&a, name, 0) == 0);
+    return strlen(name) == n && (net_is_localhost(name) || address_parse(&a, name, 0) == 0);
 }
 
 /* Pushes a list of the addresses in figures that are of the family, or nil, err, code. */
@@ -53,6 +54,24 @@ static int looked_up(lua_State *L, int status, lua_KContext ctx)
     return lua_gettop(L) - LOOKUP_TOP;
 }
 
+/* Pushes what the part gives, or why there is none: then false. */
+static bool load(lua_State *L)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.names");
+    return lua_pcall(L, 1, 1, 0) == LUA_OK;
+}
+
+const struct part_names *net_names(lua_State *L)
+{
+    if (!load(L))
+        return NULL;
+    part_find(L, PART_NAMES, (struct part_table)PART_TABLE(struct part_names));
+    lua_pop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, PART_NAMES);
+    return lua_touserdata(L, -1);
+}
+
 int net_lookup(lua_State *L)
 {
     const char *name = luaL_checkstring(L, LOOKUP_NAME);
@@ -60,10 +79,8 @@ int net_lookup(lua_State *L)
     lua_Integer family = luaL_checkinteger(L, LOOKUP_FAMILY);
     lua_settop(L, LOOKUP_TOP);
     if (net_is_known(L, LOOKUP_NAME))
-        return push_known(L, is_localhost(name) ? localhost : itself, family);
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "neap.names");
-    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        return push_known(L, net_is_localhost(name) ? localhost : itself, family);
+    if (!load(L)) {
         lua_pushnil(L);
         lua_insert(L, -2);
         lua_pushliteral(L, "ENOTSUP");
@@ -75,15 +92,14 @@ int net_lookup(lua_State *L)
     return looked_up(L, LUA_OK, 0);
 }
 
-int net_push_lookup_error(lua_State *L, const char *what, int i)
+int net_push_lookup_error(lua_State *L, const char *what, const char *text, const char *code)
 {
-    const char *text = lua_tostring(L, i + 1);
     lua_pushnil(L);
-    if (text && strcmp(text, "timeout") == 0)
-        lua_pushvalue(L, i + 1);
+    if (strcmp(text, "timeout") == 0)
+        lua_pushstring(L, text);
     else
         lua_pushfstring(L, "%s: %s", what, text);
-    lua_pushvalue(L, i + 2);
+    lua_pushstring(L, code);
     return 3;
 }
 
@@ -140,7 +156,8 @@ static int resolved(lua_State *L, int status, lua_KContext ctx)
         return 1;
     }
     lua_pushfstring(L, "resolve %s", lua_tostring(L, RESOLVE_NAME));
-    return net_push_lookup_error(L, lua_tostring(L, -1), RESOLVE_RESULTS);
+    return net_push_lookup_error(L, lua_tostring(L, -1), lua_tostring(L, RESOLVE_RESULTS + 1),
+                                 lua_tostring(L, RESOLVE_RESULTS + 2));
 }
 
 /* net.resolve(name[, opts]) */

@@ -73,8 +73,15 @@ int net_lookup(lua_State *L);
 /* Whether the text at index i is an address in figures, or localhost: no wait. */
 bool net_is_known(lua_State *L, int i);
 
-/* Pushes nil, "what: text", code from the failure of net_lookup at index i; returns 3. */
-int net_push_lookup_error(lua_State *L, const char *what, int i);
+bool net_is_localhost(const char *name);
+
+/* Pushes the part neap.names, which lives as long as that value, or NULL with why it is
+** missing. [E] */
+struct part_names;
+const struct part_names *net_names(lua_State *L);
+
+/* Pushes nil, "what: text", code of a lookup that has failed; returns 3. */
+int net_push_lookup_error(lua_State *L, const char *what, const char *text, const char *code);
 
 /* The options `family`, 0: none, and `servers`, pushed, of the table at index i, which may be
 ** nil. */

@@ -71,6 +71,14 @@ int address_parse(struct address *a, const char *host, int port)
     return -EINVAL;
 }
 
+void address_set_port(struct address *a, int port)
+{
+    if (a->sa.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&a->sa)->sin6_port = htons((unsigned short)port);
+    else
+        ((struct sockaddr_in *)&a->sa)->sin_port = htons((unsigned short)port);
+}
+
 void address_map(struct address *a)
 {
     struct sockaddr_in v4;

@@ -16,6 +16,9 @@ enum { ADDRESS_TEXT = 112 }; /* room for the text of a host, or a path */
 ** with a scope (fe80::1%eth0), nor "localhost" (127.0.0.1) or "*" (any, IPv6 and IPv4). */
 int address_parse(struct address *a, const char *host, int port);
 
+/* Gives an IPv4 or IPv6 address its port. */
+void address_set_port(struct address *a, int port);
+
 /* Makes an IPv4 address one that an IPv6 socket takes. */
 void address_map(struct address *a);
 

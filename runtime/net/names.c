@@ -7,9 +7,7 @@
 ** the answer and wake who waits, and settle() looks after each call of c-ares. None of them
 ** runs Lua. Answers are kept for as long as the servers allow, and that there is no such name
 ** for a few seconds. */
-#include <ares.h>
-
-#include "core/part.h"
+#include "net/resolver.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -22,20 +20,10 @@
 enum {
     TRY_TIME = 2000, /* milliseconds for a server's answer; the caller's timeout is for all */
     TRIES = 2,
-    RESOLVER_AGE = 10, /* seconds after which new queries go by a new configuration */
-    MAX_KNOWN = 256,   /* answers kept */
+    MAX_KNOWN = 256, /* answers kept */
     MAX_TTL = 86400,
     NEGATIVE_TTL = 5, /* seconds for which an answer that there is none is kept */
-    MAX_NAME = 253,
     MAX_LABEL = 63
-};
-
-struct names {
-    const struct part_core *core;
-    struct runtime *rt;
-    struct list resolvers;
-    struct list known; /* queries that were answered and are not out of date, oldest first */
-    size_t known_count;
 };
 
 struct resolver {
@@ -58,35 +46,13 @@ struct name_socket {
     int fd;
 };
 
-struct name_address {
-    int family;
-    struct in6_addr bytes; /* of an IPv4 address the first four */
-};
-
-/* A question, and once `resolver` is NULL its answer. */
-struct query {
-    struct list all; /* in resolver.queries, then perhaps in names.known */
-    struct names *names;
-    struct resolver *resolver;
-    struct wait_queue waiters;
-    unsigned holders; /* who waits, c-ares, the list of known ones */
-    int status;       /* ARES_* */
-    double expires;
-    struct name_address *addresses;
-    size_t count;
-    int family;
-    size_t size; /* of this block */
-    const char *servers;
-    char name[];
-};
-
-static void *allocate(struct names *n, size_t size)
+void *names_allocate(struct names *n, size_t size)
 {
     void *p = n->core->memory_resize(&n->rt->memory, NULL, 0, size);
     return p ? memset(p, 0, size) : NULL;
 }
 
-static void release(struct names *n, void *p, size_t size)
+void names_release(struct names *n, void *p, size_t size)
 {
     if (p)
         n->core->memory_resize(&n->rt->memory, p, size, 0);
@@ -94,12 +60,12 @@ static void release(struct names *n, void *p, size_t size)
 
 /* ---- queries ---- */
 
-static void query_drop(struct query *q)
+void query_drop(struct query *q)
 {
     if (--q->holders > 0)
         return;
-    release(q->names, q->addresses, q->count * sizeof *q->addresses);
-    release(q->names, q, q->size);
+    names_release(q->names, q->addresses, q->count * sizeof *q->addresses);
+    names_release(q->names, q, q->size);
 }
 
 static void forget(struct query *q)
@@ -122,15 +88,14 @@ static void keep(struct query *q, int ttl)
     list_push_back(&n->known, &q->all);
 }
 
-/* Copies what c-ares has found; how long it may be kept. */
-static int take_addresses(struct query *q, const struct ares_addrinfo *found)
+int query_take(struct query *q, const struct ares_addrinfo *found)
 {
     int ttl = MAX_TTL;
     size_t n = 0;
     const struct ares_addrinfo_node *a;
     for (a = found->nodes; a; a = a->ai_next)
         n++;
-    q->addresses = n > 0 ? allocate(q->names, n * sizeof *q->addresses) : NULL;
+    q->addresses = n > 0 ? names_allocate(q->names, n * sizeof *q->addresses) : NULL;
     if (!q->addresses) {
         q->status = n > 0 ? ARES_ENOMEM : ARES_ENODATA;
         return 0;
@@ -149,6 +114,16 @@ static int take_addresses(struct query *q, const struct ares_addrinfo *found)
     return ttl;
 }
 
+static void tell_askers(struct query *q)
+{
+    while (!list_empty(&q->askers)) {
+        struct list *link = q->askers.next;
+        list_remove(link);
+        struct asker *a = container_of(link, struct asker, link);
+        a->answered(a);
+    }
+}
+
 static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *found)
 {
     struct query *q = arg;
@@ -158,13 +133,14 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     q->resolver = NULL;
     q->status = status;
     if (status == ARES_SUCCESS)
-        ttl = take_addresses(q, found);
+        ttl = query_take(q, found);
     else if ((status == ARES_ENOTFOUND || status == ARES_ENODATA) && timeouts == 0)
         ttl = NEGATIVE_TTL; /* how long the server allows is not told */
     if (found)
         ares_freeaddrinfo(found);
     keep(q, ttl);
     q->names->core->wait_wake_all(q->names->rt, &q->waiters, WAKE_SERVED);
+    tell_askers(q);
     query_drop(q);
 }
 
@@ -217,9 +193,9 @@ static void resolver_end(struct resolver *r)
         struct name_socket *s = container_of(r->sockets.next, struct name_socket, all);
         n->core->watch_stop(n->rt->reactor, &s->watch);
         list_remove(&s->all);
-        release(n, s, sizeof *s);
+        names_release(n, s, sizeof *s);
     }
-    release(n, r, r->size);
+    names_release(n, r, r->size);
 }
 
 static bool awaited(const struct resolver *r)
@@ -227,7 +203,8 @@ static bool awaited(const struct resolver *r)
     const struct list *node;
     list_each(node, &r->queries)
     {
-        if (!list_empty(&container_of(node, struct query, all)->waiters.waiters))
+        const struct query *q = container_of(node, struct query, all);
+        if (!list_empty(&q->waiters.waiters) || !list_empty(&q->askers))
             return true;
     }
     return false;
@@ -281,7 +258,7 @@ static struct name_socket *find_socket(struct resolver *r, int fd)
         if (s->fd == fd)
             return s;
     }
-    struct name_socket *s = allocate(r->names, sizeof *s);
+    struct name_socket *s = names_allocate(r->names, sizeof *s);
     if (s) {
         s->resolver = r;
         s->fd = fd;
@@ -303,7 +280,7 @@ static void on_socket_state(void *arg, ares_socket_t fd, int read, int write)
     core->watch_stop(reactor, &s->watch);
     if (!read && !write) {
         list_remove(&s->all);
-        release(r->names, s, sizeof *s);
+        names_release(r->names, s, sizeof *s);
         return;
     }
     core->watch_init(&s->watch, fd, (read ? WATCH_READ : 0) | (write ? WATCH_WRITE : 0),
@@ -343,7 +320,7 @@ static int resolver_find(struct names *n, const char *servers, struct resolver *
             return ARES_SUCCESS;
     }
     size_t size = sizeof **r + strlen(servers) + 1;
-    *r = allocate(n, size);
+    *r = names_allocate(n, size);
     if (!*r)
         return ARES_ENOMEM;
     (*r)->names = n;
@@ -355,7 +332,7 @@ static int resolver_find(struct names *n, const char *servers, struct resolver *
     list_init(&(*r)->queries);
     int status = open_channel(*r);
     if (status != ARES_SUCCESS) {
-        release(n, *r, size);
+        names_release(n, *r, size);
         return status;
     }
     list_push_back(&n->resolvers, &(*r)->all);
@@ -381,8 +358,7 @@ static bool same(const struct query *q, const char *name, int family, const char
            strcmp(q->servers, servers) == 0;
 }
 
-static struct query *find_known(struct names *n, const char *name, int family,
-                                const char *servers)
+struct query *query_known(struct names *n, const char *name, int family, const char *servers)
 {
     struct list *node, *next;
     double now = n->core->clock_now();
@@ -415,12 +391,11 @@ static struct query *find_running(struct names *n, const char *name, int family,
     return NULL;
 }
 
-static struct query *query_new(struct names *n, const char *name, int family,
-                               const char *servers)
+struct query *query_new(struct names *n, const char *name, int family, const char *servers)
 {
     size_t length = strlen(name) + 1,
            size = sizeof(struct query) + length + strlen(servers) + 1;
-    struct query *q = allocate(n, size);
+    struct query *q = names_allocate(n, size);
     if (!q)
         return NULL;
     q->names = n;
@@ -430,6 +405,7 @@ static struct query *query_new(struct names *n, const char *name, int family,
     q->servers = strcpy(q->name + length, servers);
     strcpy(q->name, name);
     list_init(&q->all);
+    list_init(&q->askers);
     wait_queue_init(&q->waiters, &lookup_class);
     return q;
 }
@@ -446,15 +422,97 @@ static int query_start(struct names *n, struct query *q)
     q->resolver = r;
     q->holders++;
     list_push_back(&r->queries, &q->all);
+    bool inside = r->inside;
     r->inside = true;
     ares_getaddrinfo(r->channel, q->name, NULL, &hints, on_answer, q);
-    r->inside = false;
+    r->inside = inside;
     if (!q->resolver)
         settle(r);
     return ARES_SUCCESS;
 }
 
-static int push_failure(lua_State *L, int status)
+int names_descriptor_missing(void)
+{
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    close(fd);
+    return 0;
+}
+
+/* Has c-ares work at a new one. ARES_*, or -errno. */
+static int query_ask(struct names *n, const char *name, int family, const char *servers,
+                     struct query **q)
+{
+    int error = names_descriptor_missing();
+    if (error)
+        return -error;
+    *q = query_new(n, name, family, servers);
+    if (!*q)
+        return ARES_ENOMEM;
+    int status = query_start(n, *q);
+    if (status != ARES_SUCCESS) {
+        query_drop(*q);
+        *q = NULL;
+    }
+    return status;
+}
+
+int query_find(struct names *n, const char *name, int family, const char *servers,
+               struct query **q)
+{
+    *q = query_known(n, name, family, servers);
+    if (!*q)
+        *q = find_running(n, name, family, servers);
+    if (!*q)
+        return query_ask(n, name, family, servers, q);
+    (*q)->holders++;
+    return ARES_SUCCESS;
+}
+
+void query_join(struct asker *a)
+{
+    list_push_back(&a->query->askers, &a->link);
+    settle(a->query->resolver);
+}
+
+void query_leave(struct asker *a)
+{
+    list_remove(&a->link);
+}
+
+void query_settle(struct asker *a)
+{
+    struct query *q = a->query;
+    a->query = NULL;
+    if (!q)
+        return;
+    if (q->resolver)
+        settle(q->resolver);
+    query_drop(q);
+}
+
+bool name_valid(const char *name, size_t n)
+{
+    size_t label = 0;
+    if (n == 0 || n > MAX_NAME + (name[n - 1] == '.'))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = name[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (c == '.' && label > 0)
+            label = 0;
+        else if (!letter && !(c >= '0' && c <= '9') && c != '-' && c != '_')
+            return false;
+        else if (++label > MAX_LABEL)
+            return false;
+    }
+    return true;
+}
+
+/* ---- what scripts are told ---- */
+
+void names_failure(int status, const char **text, const char **code)
 {
     static const char no_server[] = "no name server gives an answer";
     static const struct {
@@ -474,9 +532,21 @@ static int push_failure(lua_State *L, int status)
     size_t i = 0, n = sizeof failures / sizeof *failures;
     while (i < n && failures[i].status != status)
         i++;
+    *text = i < n ? failures[i].text : "the name server's answer makes no sense";
+    *code = i < n ? failures[i].code : "EBADRESP";
+    if (status < 0) {
+        *text = strerror(-status);
+        *code = status == -EMFILE ? "EMFILE" : status == -ENFILE ? "ENFILE" : "EIO";
+    }
+}
+
+static int push_failure(lua_State *L, int status)
+{
+    const char *text, *code;
+    names_failure(status, &text, &code);
     lua_pushnil(L);
-    lua_pushstring(L, i < n ? failures[i].text : "the name server's answer makes no sense");
-    lua_pushstring(L, i < n ? failures[i].code : "EBADRESP");
+    lua_pushstring(L, text);
+    lua_pushstring(L, code);
     return 3;
 }
 
@@ -524,58 +594,6 @@ static int let_go(lua_State *L)
     return 0;
 }
 
-/* Labels of 1 to 63 letters, digits, '-' and '_', with a dot between them and perhaps at the
-** end. */
-static bool name_valid(const char *name, size_t n)
-{
-    size_t label = 0;
-    if (n == 0 || n > MAX_NAME + (name[n - 1] == '.'))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = name[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (c == '.' && label > 0)
-            label = 0;
-        else if (!letter && !(c >= '0' && c <= '9') && c != '-' && c != '_')
-            return false;
-        else if (++label > MAX_LABEL)
-            return false;
-    }
-    return true;
-}
-
-/* c-ares seeds its query numbers well only if it can open a file; and it needs a socket. */
-static int descriptor_missing(void)
-{
-    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno;
-    close(fd);
-    return 0;
-}
-
-/* A new query, running or answered; NULL after the three values of a failure were pushed. */
-static struct query *ask(lua_State *L, struct names *n, const char *servers)
-{
-    const char *name = lua_tostring(L, NAME);
-    int error = descriptor_missing(), status = ARES_ENOMEM;
-    if (error) {
-        lua_pushnil(L);
-        lua_pushstring(L, strerror(error));
-        lua_pushstring(L, error == EMFILE ? "EMFILE" : error == ENFILE ? "ENFILE" : "EIO");
-        return NULL;
-    }
-    struct query *q = query_new(n, name, (int)lua_tointeger(L, FAMILY), servers);
-    if (q && (status = query_start(n, q)) == ARES_SUCCESS)
-        return q;
-    if (q)
-        query_drop(q);
-    if (status == ARES_EBADSTR)
-        luaL_error(L, "bad server in '%s'", servers);
-    push_failure(L, status);
-    return NULL;
-}
-
 /* lookup(name, family, servers, timeout): family 0, 4 or 6; servers "" or as 127.0.0.1:53,
 ** with commas between them. A list of addresses, or nil, err, code */
 static int lookup(lua_State *L)
@@ -596,18 +614,14 @@ static int lookup(lua_State *L)
     struct query **hold = lua_newuserdatauv(L, sizeof *hold, 0);
     *hold = NULL;
     luaL_setmetatable(L, "neap.names.hold");
-    struct query *q = find_known(n, name, (int)family, servers);
-    if (!q)
-        q = find_running(n, name, (int)family, servers);
-    if (q) {
-        q->holders++;
-    } else if (!(q = ask(L, n, servers))) {
-        return 3;
-    }
-    *hold = q;
-    if (!q->resolver)
-        return push_answer(L, q);
-    return n->core->wait_on(L, &q->waiters, timeout, 0, answered);
+    int status = query_find(n, name, (int)family, servers, hold);
+    if (status == ARES_EBADSTR)
+        return luaL_error(L, "bad server in '%s'", servers);
+    if (status != ARES_SUCCESS)
+        return push_failure(L, status);
+    if (!(*hold)->resolver)
+        return push_answer(L, *hold);
+    return n->core->wait_on(L, &(*hold)->waiters, timeout, 0, answered);
 }
 
 /* __gc of a runtime's names. */
@@ -618,6 +632,8 @@ static int names_end(lua_State *L)
         resolver_end(container_of(n->resolvers.next, struct resolver, all));
     while (!list_empty(&n->known))
         forget(container_of(n->known.next, struct query, all));
+    ares_destroy_options(&n->system);
+    n->system.lookups = NULL;
     return 0;
 }
 
@@ -638,11 +654,13 @@ int luaopen_neap_names(lua_State *L)
         part_find(L, PART_CORE, (struct part_table)PART_TABLE(struct part_core));
     push_metatable(L, "neap.names.hold", let_go);
     struct names *n = lua_newuserdatauv(L, sizeof *n, 0);
-    *n = (struct names){.core = core, .rt = runtime_of(L)};
+    *n = (struct names){.provided = name_search, .core = core, .rt = runtime_of(L)};
     list_init(&n->resolvers);
     list_init(&n->known);
     push_metatable(L, "neap.names", names_end);
     lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, PART_NAMES);
     lua_pushcclosure(L, lookup, 1);
     return 1;
 }

@@ -8,7 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double STAGGER = 0.25;
+static const double STAGGER = 0.25, RESOLUTION_DELAY = 0.05;
+
+enum { MAX_ADDRESSES = 32 }; /* of a name that are tried */
+
+struct attempt {
+    struct list all; /* in race.untried or race.running */
+    struct race *race;
+    struct watch watch;
+    int fd; /* -1: not begun */
+    struct address to;
+};
+
+static const struct wait_class lookup_class, connect_class;
 
 static void close_one(struct race *r, int fd)
 {
@@ -16,21 +28,32 @@ static void close_one(struct race *r, int fd)
     listener_descriptor_free(r->rt);
 }
 
-static void attempt_close(struct race *r, struct attempt *a)
+static void attempt_free(struct attempt *a)
 {
-    if (a->fd < 0)
-        return;
-    watch_stop(r->rt->reactor, &a->watch);
-    close_one(r, a->fd);
-    a->fd = -1;
-    r->running--;
+    struct race *r = a->race;
+    if (a->fd >= 0) {
+        watch_stop(r->rt->reactor, &a->watch);
+        close_one(r, a->fd);
+    }
+    list_remove(&a->all);
+    memory_free(&r->rt->memory, a, sizeof *a);
 }
 
-static void close_attempts(struct race *r)
+static void free_all(struct list *attempts)
 {
-    timer_serve_end(r->rt, &r->stagger);
-    for (size_t i = 0; i < r->begun; i++)
-        attempt_close(r, &r->attempts[i]);
+    while (!list_empty(attempts))
+        attempt_free(container_of(attempts->next, struct attempt, all));
+}
+
+/* Ends all but the winner. */
+static void settle(struct race *r)
+{
+    timer_serve_end(r->rt, &r->pace);
+    if (r->names)
+        r->names->end(&r->lookup);
+    free_all(&r->running);
+    for (int i = 0; i < 2; i++)
+        free_all(&r->untried[i]);
 }
 
 /* Whether it says more about this machine than about the other. */
@@ -50,7 +73,6 @@ static void win(struct race *r, struct attempt *a)
     watch_stop(r->rt->reactor, &a->watch);
     r->fd = a->fd;
     a->fd = -1;
-    r->running--;
 }
 
 static int set_options(const struct race *r, const struct attempt *a)
@@ -82,7 +104,6 @@ static int attempt_begin(struct race *r, struct attempt *a)
     a->fd = socket(a->to.sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (a->fd < 0)
         return -errno;
-    r->running++;
     watch_init(&a->watch, a->fd, WATCH_WRITE, on_writable);
     int e = set_options(r, a);
     if (e == 0)
@@ -91,29 +112,55 @@ static int attempt_begin(struct race *r, struct attempt *a)
         win(r, a);
     else if (e == -EINPROGRESS)
         watch_start(r->rt->reactor, &a->watch);
-    else
-        attempt_close(r, a);
     return e == -EINPROGRESS ? 0 : e;
 }
 
-/* Begins the next attempt that can be begun; true: the race is over. Without memory for the
-** timer the one after waits until it has failed. */
+/* The next address, of the family whose turn it is if that has one; NULL: there is none. */
+static struct attempt *next_untried(struct race *r)
+{
+    if (list_empty(&r->untried[r->turn]))
+        r->turn = !r->turn;
+    struct list *untried = &r->untried[r->turn];
+    return list_empty(untried) ? NULL : container_of(untried->next, struct attempt, all);
+}
+
+static bool more_may_come(const struct race *r)
+{
+    return r->lookup.pending || !list_empty(&r->untried[0]) || !list_empty(&r->untried[1]);
+}
+
+static bool is_over(const struct race *r)
+{
+    return r->fd >= 0 || (list_empty(&r->running) && !more_may_come(r));
+}
+
+/* Without memory for the timer the next one begins at once. */
+static void begin_next(struct race *r, struct attempt *a)
+{
+    list_remove(&a->all);
+    list_push_back(&r->running, &a->all);
+    r->begun = true;
+    r->waiter.class = &connect_class;
+    r->turn = !r->turn;
+    int e = attempt_begin(r, a);
+    if (e < 0) {
+        note_error(r, -e);
+        attempt_free(a);
+    } else if (more_may_come(r)) {
+        timer_serve(r->rt, &r->pace, STAGGER);
+    }
+}
+
+/* Begins what is to be begun now; true: the race is over. */
 static bool advance(struct race *r)
 {
-    timer_serve_end(r->rt, &r->stagger);
-    while (r->fd < 0 && r->begun < r->count) {
-        int e = attempt_begin(r, &r->attempts[r->begun++]);
-        if (e == 0)
-            break;
-        note_error(r, -e);
-    }
-    if (r->fd >= 0 || r->running == 0) {
-        close_attempts(r);
-        return true;
-    }
-    if (r->begun < r->count)
-        timer_serve(r->rt, &r->stagger, STAGGER);
-    return false;
+    struct attempt *a;
+    while (r->fd < 0 && !r->pace.armed && (a = next_untried(r)))
+        begin_next(r, a);
+    if (!is_over(r))
+        return false;
+    settle(r);
+    return true;
 }
 
 static void go_on(struct race *r)
@@ -122,10 +169,10 @@ static void go_on(struct race *r)
         wait_wake_all(r->rt, &r->waiter, WAKE_SERVED);
 }
 
-static void on_stagger(struct runtime *rt, struct serving_timer *t)
+static void on_pace(struct runtime *rt, struct serving_timer *t)
 {
     (void)rt;
-    go_on(container_of(t, struct race, stagger));
+    go_on(container_of(t, struct race, pace));
 }
 
 static void on_writable(struct watch *w, int events)
@@ -139,57 +186,92 @@ static void on_writable(struct watch *w, int events)
     else if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0)
         error = errno;
     if (error) {
-        attempt_close(r, a);
         note_error(r, error);
-        go_on(r);
-        return;
+        attempt_free(a);
+        timer_serve_end(r->rt, &r->pace);
+    } else {
+        win(r, a);
     }
-    win(r, a);
-    close_attempts(r);
-    wait_wake_all(r->rt, &r->waiter, WAKE_SERVED);
+    go_on(r);
 }
+
+/* ---- the addresses of a name ---- */
+
+static void on_found(struct lookup *l, const struct address *a)
+{
+    struct race *r = container_of(l, struct race, lookup);
+    struct address to = *a;
+    if (r->found++ >= MAX_ADDRESSES)
+        return;
+    address_set_port(&to, r->port);
+    race_add(r, &to);
+}
+
+/* Whether IPv4 is to wait a little for IPv6: nothing has begun. */
+static bool is_early(const struct race *r)
+{
+    return r->lookup.pending & NAME_SIX && list_empty(&r->untried[0]) &&
+           !list_empty(&r->untried[1]);
+}
+
+static void on_answered(struct lookup *l)
+{
+    struct race *r = container_of(l, struct race, lookup);
+    if (!r->begun) {
+        r->turn = l->first == NAME_FOUR;
+        timer_serve_end(r->rt, &r->pace);
+        if (is_early(r))
+            timer_serve(r->rt, &r->pace, RESOLUTION_DELAY);
+    }
+    go_on(r);
+}
+
+bool race_look_up(struct race *r, const struct part_names *part, const char *name, size_t n,
+                  unsigned families, const char *servers, double seconds)
+{
+    r->names = part;
+    r->lookup.found = on_found;
+    r->lookup.answered = on_answered;
+    r->waiter.class = &lookup_class;
+    return part->begin(part, &r->lookup, name, n, families, servers, seconds);
+}
+
+/* ---- from the beginning to the end ---- */
 
 static void waiter_left(struct wait_queue *q)
 {
     race_close(container_of(q, struct race, waiter));
 }
 
+static const struct wait_class lookup_class = {
+    .what = "name lookup", .outside = true, .left = waiter_left};
 static const struct wait_class connect_class = {
     .what = "connect", .outside = true, .left = waiter_left};
 
-size_t race_size(size_t count)
-{
-    return sizeof(struct race) + count * sizeof(struct attempt);
-}
-
-void race_init(struct race *r, struct runtime *rt, size_t count)
+void race_init(struct race *r, struct runtime *rt)
 {
     r->rt = rt;
     r->fd = -1;
     r->keepalive = -1;
-    r->count = count;
-    r->stagger.fn = on_stagger;
+    r->pace.fn = on_pace;
     wait_queue_init(&r->waiter, &connect_class);
-    for (size_t i = 0; i < count; i++) {
-        r->attempts[i].race = r;
-        r->attempts[i].fd = -1;
-    }
+    list_init(&r->running);
+    for (int i = 0; i < 2; i++)
+        list_init(&r->untried[i]);
 }
 
-void race_interleave(struct race *r)
+void race_add(struct race *r, const struct address *to)
 {
-    for (size_t i = 1; i < r->count; i++) {
-        size_t k = i;
-        while (k < r->count &&
-               r->attempts[k].to.sa.ss_family == r->attempts[i - 1].to.sa.ss_family)
-            k++;
-        if (k == r->count)
-            return;
-        struct address to = r->attempts[k].to;
-        for (; k > i; k--)
-            r->attempts[k].to = r->attempts[k - 1].to;
-        r->attempts[i].to = to;
+    int side = to->sa.ss_family == AF_INET;
+    struct attempt *a = memory_new(&r->rt->memory, sizeof *a);
+    if (!a) {
+        note_error(r, ENOMEM);
+        return;
     }
+    if (!r->begun && !more_may_come(r))
+        r->turn = side;
+    *a = (struct attempt){.race = r, .fd = -1, .to = *to};
+    list_push_back(&r->untried[side], &a->all);
 }
 
 bool race_start(struct race *r)
@@ -206,7 +288,7 @@ int race_take(struct race *r)
 
 void race_close(struct race *r)
 {
-    close_attempts(r);
+    settle(r);
     if (r->fd >= 0)
         close_one(r, race_take(r));
 }

@@ -70,13 +70,14 @@ end
 local server = {}
 server.__index = server
 
--- The datagrams.
+-- The datagrams. q.reply(message) answers later.
 local function serve_udp(self)
     while true do
         local message, from, port = self.udp:receive()
         if not message then return end
         local q = parse(message)
         q.via = "udp"
+        q.reply = function(answer) self.udp:send(answer, from, port) end
         self.asked[#self.asked + 1] = q
         local answer = self.answer(q)
         if type(answer) == "string" then answer = { answer } end
@@ -131,6 +132,16 @@ function server:count(name, type)
         if q.name == name and (not type or q.type == type) then n = n + 1 end
     end
     return n
+end
+
+-- Waits until it was asked for a name with that type; the question.
+function server:question(name, type)
+    while true do
+        for _, q in ipairs(self.asked) do
+            if q.name == name and q.type == type then return q end
+        end
+        sleep(0.001)
+    end
 end
 
 function server:close()
