@@ -6,6 +6,7 @@
 
 local neap = require "neap"
 local inside = require "neap.inside"
+local linked = require "neap.list"
 
 local deferreds = {}
 
@@ -156,41 +157,20 @@ function deferreds.race(list)
     return d
 end
 
--- ---- those who wait in line, the first first: a ring ----
+-- ---- those who wait in line, the first first ----
 
-local function new_line()
-    local line = { n = 0 }
-    line.next, line.prev = line, line
-    return line
-end
-
-local function leave(line, place)
-    if not place.next then return end
-    place.prev.next, place.next.prev = place.next, place.prev
-    place.next, place.prev = nil, nil
-    line.n = line.n - 1
-end
-
--- A deferred with a place in a line that it can join; a cancel leaves it.
-local function new_place(line)
-    local place = { next = false, prev = false }
-    place.deferred = neap.deferred(function() leave(line, place) end)
+-- A deferred with a place that can be appended to a line; a cancel leaves that.
+local function new_place()
+    local place = linked.node {}
+    place.deferred = neap.deferred(function() linked.remove(place) end)
     return place
-end
-
--- Makes nothing: no finalizer can run in here.
-local function join(line, place)
-    place.next, place.prev = line, line.prev
-    line.prev.next = place
-    line.prev = place
-    line.n = line.n + 1
 end
 
 -- Fires the first in line; false if there is none.
 local function serve(line, ...)
-    while line.next ~= line do
-        local place = line.next
-        leave(line, place)
+    while line.first do
+        local place = line.first
+        linked.remove(place)
         if not place.deferred.called then
             place.deferred:callback(...)
             return true
@@ -225,9 +205,9 @@ Lock.__index = Lock
 ---@return deferred d of the lock, once it is the caller's. A cancel leaves the line; once it
 ---has fired, release is owed
 function Lock:acquire()
-    local place = new_place(self.line)
+    local place = new_place()
     if self.locked then
-        join(self.line, place)
+        linked.append(self.line, place)
     else
         self.locked = true
         place.deferred:callback(self)
@@ -249,7 +229,7 @@ function Lock:run(f, ...) return run(self, f, ...) end
 
 ---@return deferred_lock
 function deferreds.deferred_lock()
-    return setmetatable({ locked = false, line = new_line() }, Lock)
+    return setmetatable({ locked = false, line = linked.new() }, Lock)
 end
 
 ---A number of tokens that are waited for by deferreds, in order.
@@ -261,9 +241,9 @@ Semaphore.__index = Semaphore
 
 ---@return deferred d of the semaphore, once a token is the caller's; as that of a lock
 function Semaphore:acquire()
-    local place = new_place(self.line)
+    local place = new_place()
     if self.tokens == 0 then
-        join(self.line, place)
+        linked.append(self.line, place)
     else
         self.tokens = self.tokens - 1
         place.deferred:callback(self)
@@ -288,7 +268,7 @@ function deferreds.deferred_semaphore(n)
     if math.type(n) ~= "integer" or n < 1 then
         error("bad argument #1 to 'deferred_semaphore' (a count from 1 on)", 2)
     end
-    return setmetatable({ tokens = n, limit = n, line = new_line() }, Semaphore)
+    return setmetatable({ tokens = n, limit = n, line = linked.new() }, Semaphore)
 end
 
 -- ---- queue ----
@@ -323,12 +303,12 @@ end
 ---@return deferred d of the first item, once there is one. A cancel leaves the line; the item
 ---of one that has fired is gone
 function Queue:get()
-    local place = new_place(self.line)
+    local place = new_place()
     if self.pending == 0 then
         if self.line.n >= self.backlog then
             error(neap.QueueUnderflow("too many wait for the queue"), 2)
         end
-        join(self.line, place)
+        linked.append(self.line, place)
         return place.deferred
     end
     local item = self.items[self.first]
@@ -352,7 +332,7 @@ end
 function deferreds.deferred_queue(size, backlog)
     size, backlog = check_limit(size, 1), check_limit(backlog, 2)
     return setmetatable({ size = size, backlog = backlog, items = {}, first = 1, pending = 0,
-        line = new_line() }, Queue)
+        line = linked.new() }, Queue)
 end
 
 -- ---- inline_callbacks ----

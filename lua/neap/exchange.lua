@@ -188,7 +188,7 @@ local function owe(x, request)
             return false
         end)
     end
-    request.debt = { request = request }
+    request.debt = list.node { request = request }
     list.append(debts, request.debt)
     request.state = "received"
 end
@@ -230,7 +230,8 @@ function Exchange:request(op, key, ...)
     if op == nil then error("a request needs an operation", 2) end
     local request = setmetatable(table.pack(...), Request)
     request.op, request.key, request.exchange = op, key, self
-    request.in_port, request.in_key = { request = request }, { request = request }
+    request.in_port = list.node { request = request }
+    request.in_key = list.node { request = request }
     request.deferred = neap.deferred(function() leave(request) end)
     if not deliver(self, request) then keep(self, request, list.append) end
     return request.deferred
@@ -263,16 +264,12 @@ function Exchange:reply(token, ...)
     return heard
 end
 
-local function callable(f)
-    return type(f) == "function" or (getmetatable(f) or {}).__call ~= nil
-end
-
 -- The nearest of the times of a pick, and its function.
 local function deadline(branches)
     if #branches == 0 then error("a pick needs a branch", 3) end
     local nearest, on_time
     for _, branch in ipairs(branches) do
-        if not callable(branch[branch.after and 1 or 3]) then
+        if not inside.callable(branch[branch.after and 1 or 3]) then
             error("a branch of a pick needs a function", 3)
         end
         local after = branch.after

@@ -33,7 +33,7 @@ local function new_line(owner, give_back)
 end
 
 local function new_place(line)
-    return setmetatable({ line = line, gate = neap.channel() }, Place)
+    return setmetatable(list.node { line = line, gate = neap.channel() }, Place)
 end
 
 function Place:__close()
