@@ -1,5 +1,6 @@
 -- neap.http: an HTTP/1.1 server, and what handlers are made of; the rest is loaded on use.
 
+local inside = require "neap.inside"
 local net = require "neap.net"
 local server = require "neap.http.server"
 
@@ -40,11 +41,6 @@ local function check_limits(opts)
     return set
 end
 
-local function callable(f)
-    local meta = type(f) == "table" and getmetatable(f)
-    return type(f) == "function" or (meta and meta.__call)
-end
-
 local function listen(opts)
     local tls = opts.tls and server.tls_options(opts.tls) or nil
     if opts.path then
@@ -74,8 +70,10 @@ function http.serve(opts, handler)
     if opts.tls ~= nil and type(opts.tls) ~= "table" then
         error("bad option 'tls' (a table with cert and key expected)", 2)
     end
-    if not callable(handler) then error("bad argument #2 to 'serve' (function expected)", 2) end
-    if opts.on_request ~= nil and not callable(opts.on_request) then
+    if not inside.callable(handler) then
+        error("bad argument #2 to 'serve' (function expected)", 2)
+    end
+    if opts.on_request ~= nil and not inside.callable(opts.on_request) then
         error("bad option 'on_request' (function expected)", 2)
     end
     local listener, err, code = listen(opts)

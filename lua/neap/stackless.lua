@@ -16,6 +16,7 @@
 --     tasklet that nobody can reach is kept and named, not dropped.
 --   * Not here: pickling, threads, `next` and `prev`, `soft` and `totaltimeout` of run.
 
+local inside = require "neap.inside"
 local neap = require "neap"
 
 local stackless = {}
@@ -74,11 +75,6 @@ local function guarded(f)
     end
 end
 
-local function callable(v)
-    local meta = getmetatable(v)
-    return type(v) == "function" or type(meta) == "table" and rawget(meta, "__call") ~= nil
-end
-
 ---Sets the function that gets the errors that nobody handles in tasklets of
 ---`stackless.tasklet` and `stackless.bind` started from now on. It runs in the tasklet that
 ---dies. If it returns, the error counts as handled; an error that it raises goes where the
@@ -86,7 +82,7 @@ end
 ---@param f? fun(kind: any, err: any, traceback: string) kind: its metatable, or type name
 ---@return function? old
 function stackless.set_error_handler(f)
-    if f ~= nil and not callable(f) then
+    if f ~= nil and not inside.callable(f) then
         error("bad argument #1 to 'set_error_handler' (a function or nil)", 2)
     end
     local old = error_handler
@@ -97,7 +93,7 @@ end
 -- An error as Python makes it of `raise class(...)`.
 local function make_error(class, ...)
     if rawequal(class, neap.TaskletExit) then return class end
-    if callable(class) then return class(...) end
+    if inside.callable(class) then return class(...) end
     if select("#", ...) > 0 then
         error("instance exception may not have a separate value", 3)
     end
@@ -107,10 +103,10 @@ end
 -- An error as Python makes it of `throw(class, value)`: the value may be the error itself.
 local function thrown_error(class, value)
     if value == nil then return make_error(class) end
-    if callable(class) and (getmetatable(value) == class or neap.is(value, class)) then
+    if inside.callable(class) and (getmetatable(value) == class or neap.is(value, class)) then
         return value
     end
-    if not callable(class) and not rawequal(class, neap.TaskletExit) then
+    if not inside.callable(class) and not rawequal(class, neap.TaskletExit) then
         error("instance exception may not have a separate value", 3)
     end
     return make_error(class, value)
@@ -119,7 +115,7 @@ end
 -- ---- tasklets ----
 
 local function check_function(f)
-    if f ~= nil and not callable(f) then
+    if f ~= nil and not inside.callable(f) then
         error("tasklet function must be a callable or None", 3)
     end
 end

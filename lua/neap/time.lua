@@ -1,6 +1,7 @@
 -- Time for deferreds and for what is done again and again: neap.looping_call,
 -- neap.defer_later, d:add_timeout.
 
+local inside = require "neap.inside"
 local neap = require "neap"
 
 local time = {}
@@ -139,8 +140,7 @@ function loop:on_clock(clock)
 end
 
 local function check_callable(f, n, name)
-    local meta = getmetatable(f)
-    if type(f) ~= "function" and not (type(meta) == "table" and meta.__call) then
+    if not inside.callable(f) then
         error(("bad argument #%d to '%s' (function expected, got %s)"):format(n, name, type(f)), 3)
     end
 end

@@ -4,6 +4,7 @@
 -- (texts), the one for a part of any text (any), and the routes by method of those that end
 -- here (routes) and of those that take all the rest (rests).
 
+local inside = require "neap.inside"
 local redirect = require "neap.http.redirect"
 
 local router = {}
@@ -16,11 +17,6 @@ local function split(path)
     local parts = {}
     for part in path:gmatch("/([^/]*)") do parts[#parts + 1] = part end
     return parts
-end
-
-local function callable(f)
-    local meta = getmetatable(f)
-    return type(f) == "function" or (type(meta) == "table" and meta.__call ~= nil)
 end
 
 -- The node below this one for one part of a pattern; the route keeps the name, if it has one.
@@ -42,7 +38,7 @@ local function add(self, method, pattern, handler)
     if type(pattern) ~= "string" or pattern:sub(1, 1) ~= "/" then
         error("bad pattern (it begins with a slash)", 2)
     end
-    if not callable(handler) then error("bad handler (function expected)", 2) end
+    if not inside.callable(handler) then error("bad handler (function expected)", 2) end
     local route, node, parts = { handler = handler, names = {} }, self.root, split(pattern)
     local rest = parts[#parts]:match("^%*([%a_][%w_]*)$")
     for at = 1, rest and #parts - 1 or #parts do node = step(node, parts[at], at, route) end
@@ -134,7 +130,7 @@ function router:any(pattern, handler) return add(self, "*", pattern, handler) en
 ---@return table self
 function router:mount(prefix, handler)
     prefix = prefix:gsub("/+$", "")
-    if not callable(handler) then error("bad handler (function expected)", 2) end
+    if not inside.callable(handler) then error("bad handler (function expected)", 2) end
     if prefix ~= "" then add(self, "*", prefix, redirect.into_folder) end
     return add(self, "*", prefix .. "/*rest", function(req)
         local rest = req.params.rest
@@ -156,7 +152,7 @@ end
 ---@param layer fun(req, inner: fun(req): ...): ...
 ---@return table self
 function router:use(layer)
-    if not callable(layer) then error("bad argument #1 (function expected)", 2) end
+    if not inside.callable(layer) then error("bad argument #1 (function expected)", 2) end
     self.layers[#self.layers + 1] = layer
     self.run = wrap(self.layers, 1, self.handle)
     return self
