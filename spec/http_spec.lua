@@ -34,6 +34,29 @@ describe("a handler's answer", function()
         assert.same({ 203, "ab" }, { status, second })
     end)
 
+    it("may be a table that can be called", function()
+        local pieces = { "a", "b", "c" }
+        local give = setmetatable({ at = 0 }, { __call = function(self)
+            self.at = self.at + 1
+            return pieces[self.at]
+        end })
+        local status, _, body = ask(function() return give end)
+        assert.same({ 200, "abc" }, { status, body })
+    end)
+
+    it("may be written in what a stream takes", function()
+        local status, _, body = ask(function(req)
+            local w = req:respond(200)
+            assert.equal(w, w:write("a", { "b", { 1, { "c" } } }, 2.5))
+            w:write {}
+            w:write("")
+            local ok, err = pcall(w.write, w, "x", { "y", true })
+            w:write("|", tostring(ok), err)
+        end)
+        assert.same({ 200, "ab1c2.5|falsebad argument #3 to '?' "
+            .. "(string or table of strings expected, got boolean in it)" }, { status, body })
+    end)
+
     it("may come in pieces", function()
         local _, headers, body = ask(function()
             local n = 0
@@ -94,7 +117,8 @@ describe("a handler's answer", function()
             function() error(SECRET) end, function() return 200, { ["a b"] = "c" }, "" end,
             function() return 200, { a = "b\r\nc: d" }, "" end,
             function() return 200, { a = "b\0" }, "" end, function() return true end,
-            function() return 200, "a", "b" end } do
+            function() return 200, "a", "b" end, function() return { a = "b" } end,
+            function() return 200, {}, { a = "b" } end } do
             local status, headers, body, got = ask(handler)
             assert.equal(500, status)
             assert.is_nil(headers.c)

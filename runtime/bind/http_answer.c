@@ -265,15 +265,11 @@ static int written(lua_State *L, int status, lua_KContext offset)
     return 1;
 }
 
-/* w:write(...): the writer; waits while the client does not read */
+/* w:write(...): what a stream takes; the writer. Waits while the client does not read */
 static int writer_write(lua_State *L)
 {
     check_writer(L);
-    for (int i = 2; i <= lua_gettop(L); i++)
-        luaL_checkstring(L, i);
-    if (lua_gettop(L) > 2)
-        lua_concat(L, lua_gettop(L) - 1);
-    luaL_checkany(L, 2);
+    net_join_pieces(L);
     if (lua_rawlen(L, 2) == 0) { /* an empty chunk would be the end */
         lua_settop(L, 1);
         return writing(L) ? 1 : net_push_end(L, WAKE_CLOSED);

@@ -306,6 +306,18 @@ static bool is_headers(lua_State *L, int i)
     return found;
 }
 
+/* Whether the table at index i has something in it, but nothing of a list. */
+static bool is_no_list(lua_State *L, int i)
+{
+    if (lua_rawlen(L, i) > 0)
+        return false;
+    lua_pushnil(L);
+    if (!lua_next(L, i))
+        return false;
+    lua_pop(L, 2);
+    return true;
+}
+
 /* The length of a whole body at index i, -1: it is none. */
 static int64_t body_length(lua_State *L, int i)
 {
@@ -314,7 +326,7 @@ static int64_t body_length(lua_State *L, int i)
     const struct file_part *file = http_file_part(L, i);
     if (file)
         return (int64_t)file->left;
-    if (!lua_istable(L, i))
+    if (!lua_istable(L, i) || bind_callable(L, i) || is_no_list(L, i))
         return -1;
     int64_t total = 0;
     for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, i); k <= n; k++) {
@@ -412,7 +424,7 @@ static enum next begin_body(struct run *r, int i, int64_t length)
         connection_end_body(c);
         return go(r, DRAIN);
     }
-    c->item = 1;
+    c->item = length < 0 ? 0 : 1;
     c->offset = 0;
     lua_copy(r->L, i, RESULT);
     lua_settop(r->L, RESULT);
@@ -474,7 +486,7 @@ static enum next cut(struct run *r)
 ** function gave; false: it is complete. */
 static bool push_text(lua_State *L, struct connection *c)
 {
-    switch (lua_type(L, RESULT)) {
+    switch (c->item == 0 ? LUA_TFUNCTION : lua_type(L, RESULT)) {
     case LUA_TSTRING:
         lua_settop(L, RESULT);
         lua_pushvalue(L, RESULT);
@@ -520,7 +532,7 @@ static enum next send_body(struct run *r)
 {
     lua_State *L = r->L;
     struct connection *c = r->c;
-    bool streams = lua_type(L, RESULT) != LUA_TSTRING && lua_type(L, RESULT) != LUA_TTABLE;
+    bool streams = c->item == 0;
     bool dumb = c->head.is_head || c->out_framing == OUT_NONE;
     if (r->why != WAKE_SERVED)
         return OVER;

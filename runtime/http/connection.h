@@ -68,7 +68,7 @@ struct connection {
     uint64_t taken;            /* what it had taken by then of the whole connection */
     uint64_t drained;          /* bytes of the body that nobody wanted */
     size_t offset;             /* bytes sent of the text at hand */
-    int64_t item;              /* of a list that is sent */
+    int64_t item;              /* of a list that is sent; 0: the body is called for pieces */
     double waited;             /* seconds that the body at hand was waited for */
     double head_at;            /* moment at which the head was whole, if the server logs */
     uint64_t sent;             /* bytes of the answer's body so far */
