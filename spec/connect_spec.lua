@@ -1,3 +1,5 @@
+-- net.connect: the race between the addresses of a name.
+
 local child = require "spec.support.child"
 local host = require "neap.host"
 local net = require "neap.net"

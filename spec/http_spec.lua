@@ -1,3 +1,5 @@
+-- http.serve: what handlers see and return, and what then goes over the wire.
+
 local net = require "neap.net"
 local http = require "neap.http"
 local support = require "spec.support.http"

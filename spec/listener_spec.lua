@@ -1,3 +1,5 @@
+-- Listeners: accept, serve, shutdown, limits, and what happens without descriptors.
+
 local child = require "spec.support.child"
 local host = require "neap.host"
 local net = require "neap.net"

@@ -1,4 +1,4 @@
--- A small model of tasklets, channels and deferreds in plain Lua, for model_spec: what API.md's
+-- A small model of tasklets, channels and deferreds in plain Lua, for model_spec: what neap's
 -- calls do, said with lists and nothing else. A tasklet is a coroutine, a wait a set of entries
 -- in queues; who is taken out of one queue is taken out of all.
 

@@ -1,3 +1,5 @@
+-- net.relay: two streams copied to each other until both have ended.
+
 local child = require "spec.support.child"
 local fill = require "spec.support.fill"
 local finally = require "spec.support.finally"

@@ -1,3 +1,5 @@
+-- Streams: every form of read and write, options, closes, resets, memory.
+
 local child = require "spec.support.child"
 local fill = require "spec.support.fill"
 local finally = require "spec.support.finally"

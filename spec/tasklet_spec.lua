@@ -1,3 +1,5 @@
+-- Tasklets: how they begin, run and end, and what a script can ask of them.
+
 local program = require "spec.support.program"
 local record = require "spec.support.record"
 local error_of, unhandled = record.error_of, record.unhandled

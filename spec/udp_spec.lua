@@ -1,3 +1,5 @@
+-- UDP sockets.
+
 local finally = require "spec.support.finally"
 local host = require "neap.host"
 local net = require "neap.net"

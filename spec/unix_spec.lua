@@ -1,3 +1,5 @@
+-- Unix sockets, and the files that they leave or find.
+
 local child = require "spec.support.child"
 local host = require "neap.host"
 local lfs = require "lfs"

@@ -21,8 +21,8 @@ static int reserve(struct buffer *b, struct memory *m, size_t n, size_t front)
 {
     size_t have = buffer_length(b), cap = b->cap ? b->cap : SMALLEST;
     if (have + n <= b->cap / 2 || (front && have + n <= b->cap)) {
-        memmove(b->data + front, buffer_bytes(b),
-                have); /* sliding is cheap when half is free */
+        /* sliding is cheap when half is free */
+        memmove(b->data + front, buffer_bytes(b), have);
     } else {
         while (cap < have + n)
             cap *= 2;

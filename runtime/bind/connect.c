@@ -1,4 +1,4 @@
-/* net.connect: a race between addresses, those of a name as they come. API.md section 8. */
+/* net.connect: a race between addresses, those of a name as they come. */
 #include "bind/net.h"
 #include "core/tasklet.h"
 #include "net/race.h"

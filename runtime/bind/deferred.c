@@ -1,4 +1,4 @@
-/* Deferreds, failures and the bridge as scripts see them: API.md sections 4 and 5. */
+/* Deferreds, failures and the bridge as scripts see them: lua/neap/types/deferred.lua. */
 #include "core/deferred.h"
 
 #include "bind/bind.h"

@@ -1,4 +1,4 @@
-/* Listeners as scripts see them: API.md section 8. */
+/* Listeners as scripts see them: lua/neap/types/net.lua. */
 #include "net/listener.h"
 
 #include "bind/net.h"

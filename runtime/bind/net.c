@@ -1,4 +1,4 @@
-/* require "neap.net": what its parts share. API.md section 8. */
+/* require "neap.net": what its parts share. */
 #define _GNU_SOURCE
 #include "bind/net.h"
 

@@ -1,7 +1,6 @@
 /* One direction of net.relay: copies a stream to another until its end. Plain sockets are
 ** spliced through a pipe, without a copy in user space; whatever a stream has read already, or
-** what is no plain socket, goes by its buffer. API.md section 8; both directions:
-** lua/neap/relay.lua. */
+** what is no plain socket, goes by its buffer. Both directions: lua/neap/relay.lua. */
 #define _GNU_SOURCE
 #include "bind/net.h"
 #include "core/tasklet.h"

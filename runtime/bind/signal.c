@@ -1,4 +1,4 @@
-/* require "neap.signal": API.md section 12. Only where the host lends its signals. */
+/* require "neap.signal": lua/neap/types/signal.lua. Only where the host lends its signals. */
 #include "system/signal.h"
 
 #include "bind/net.h"

@@ -1,4 +1,4 @@
-/* Time as scripts see it: API.md section 6. */
+/* Time as scripts see it: lua/neap/types/time.lua. */
 #include "bind/bind.h"
 #include "core/call.h"
 #include "core/deadline.h"

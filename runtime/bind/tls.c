@@ -1,5 +1,5 @@
-/* TLS on streams as scripts see it: API.md section 9. The part neap.tls, which knows OpenSSL,
-** is loaded at the first use of the option.
+/* TLS on streams as scripts see it: lua/neap/types/tls.lua. The part neap.tls, which knows
+** OpenSSL, is loaded at the first use of the option.
 **
 ** A server's handshake is done by the first operation on the stream, in the tasklet that asks
 ** for it; a client's before connect returns it. Whoever is in the middle of one has the turn to

@@ -1,5 +1,4 @@
-/* The callback style: a transport reads a stream for a protocol, and calls that. API.md
-** section 8.
+/* The callback style: a transport reads a stream for a protocol, and calls that.
 **
 ** The stream tells it of what has come (stream_notify), in the reactor's turn; it then arms a
 ** call that is due at once, in which the scheduler has it read, write and call back. A live

@@ -1,4 +1,4 @@
-/* UDP sockets as scripts see them: API.md section 8. */
+/* UDP sockets as scripts see them: lua/neap/types/net.lua. */
 #include "net/udp.h"
 
 #include "bind/net.h"

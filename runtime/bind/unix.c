@@ -1,4 +1,4 @@
-/* net.connect_unix and net.pair: streams over unix sockets. API.md section 8. */
+/* net.connect_unix and net.pair: streams over unix sockets. */
 #include "bind/net.h"
 #include "core/tasklet.h"
 

@@ -89,7 +89,7 @@ struct runtime {
     lua_CFunction wrapped;  /* what coroutine.wrap returns: it has no name of its own */
     size_t outside;         /* tasklets whose wait the world outside can end */
 
-    /* time: timer.c, virtual.c, call.c */
+    /* time: timer.c, clock.h, call.c */
     struct real_time real_time;
     struct clock real, own;
     double scale; /* the rate of `own` while it flows: in a run. A step moves it by hand */

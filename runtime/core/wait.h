@@ -1,9 +1,9 @@
 /* Waiting: how a binding suspends the running tasklet, and how it is woken.
 **
-** A binding asks wait_check (tasklet.h) first, before anything is armed; then `return wait_on(...)`
-** joins a queue, arms a timeout and yields. Whoever serves the wait pushes values onto
-** the tasklet's leaf and calls wait_wake; timeouts and kills withdraw it. The
-** continuation asks wait_result first: it raises what was thrown in.
+** A binding asks wait_check (tasklet.h) first, before anything is armed; then
+** `return wait_on(...)` joins a queue, arms a timeout and yields. Whoever serves the wait
+** pushes values onto the tasklet's leaf and calls wait_wake; timeouts and kills withdraw
+** it. The continuation asks wait_result first: it raises what was thrown in.
 ** The invariant: a blocked tasklet is in at most one queue and one timer, and both are
 ** gone at the moment it is made ready. Its epoch moves then, so that whoever remembers
 ** an older epoch knows that he comes too late. */
@@ -46,7 +46,8 @@ bool wait_in_finalizer(lua_State *L);
 ** deferred, a finalizer. */
 bool wait_in_reactor_code(lua_State *L);
 
-/* Blocks the running tasklet, which wait_check allowed, on q for at most `timeout` seconds (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */
+/* Blocks the running tasklet, which wait_check allowed, on q for at most `timeout` seconds
+** (HUGE_VAL: for ever). Called last: return wait_on(...). [E] */
 int wait_on(lua_State *L, struct wait_queue *q, double timeout, lua_KContext ctx,
             lua_KFunction k);
 

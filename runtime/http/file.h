@@ -11,8 +11,8 @@ struct file_part {
 };
 
 /* Sends what it can, at most a turn's worth. The answer's length has been announced, and is no
-** less. 0: all is handed over, or in c->out; 1: there is more, let the others run; -EAGAIN: wait for
-** room; -ENODATA: the file has become shorter; or what broke the stream, or the file. */
+** less. 0: all is handed over, or in c->out; 1: there is more, let the others run; -EAGAIN: wait
+** for room; -ENODATA: the file has become shorter; or what broke the stream, or the file. */
 int connection_send_file(struct connection *c, struct file_part *f);
 
 #endif

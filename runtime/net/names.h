@@ -1,5 +1,5 @@
 /* The addresses of a name for a connection, as they come: what the library and the optional
-** part neap.names (names.c, search.c, on c-ares) know of each other. */
+** part neap.names (names.c, name_search.c, on c-ares) know of each other. */
 #ifndef NET_NAMES_H
 #define NET_NAMES_H
 

@@ -1,5 +1,4 @@
-/* The optional part neap.tls, on OpenSSL 3: records. API.md section 9; net/tls.h says how
-** streams use it.
+/* The optional part neap.tls, on OpenSSL 3: records. net/tls.h says how streams use it.
 **
 ** An SSL reads from a window on the bytes that its stream has just received, and always takes
 ** all of them: what is left of a record it keeps itself. What it writes goes to the stream at

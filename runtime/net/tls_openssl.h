@@ -2,8 +2,8 @@
 ** streams use the part.
 **
 ** tls.c: records in and out, and the module; tls_context.c: what options say, for many
-** connections; tls_pem.c: certificates and keys; tls_cache.c: what is kept of them; tls_session.c: resumption; tls_peer.c: what
-** stream:tls() gives.
+** connections; tls_pem.c: certificates and keys; tls_cache.c: what is kept of them;
+** tls_session.c: resumption; tls_peer.c: what stream:tls() gives.
 ** A context outlives the connections that were begun with it: both count. */
 #ifndef NET_TLS_OPENSSL_H
 #define NET_TLS_OPENSSL_H

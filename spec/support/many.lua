@@ -1,3 +1,5 @@
+-- How much a spec does of what it does many times.
+
 local lfs = require "lfs"
 
 local stress = lfs.symlinkattributes("/proc/self/exe", "target"):find("/stress/", 1, true)

@@ -1,3 +1,5 @@
+-- A virtual clock for a spec.
+
 local finally = require "spec.support.finally"
 
 ---The body of an `it` that is given a virtual clock, which is in use until it ends.
