@@ -141,6 +141,39 @@ describe("a request", function()
         end)
     end)
 
+    it("has headers as they are written", function()
+        lying(function(stream)
+            for request in function() return head(stream) end do
+                stream:write("HTTP/1.1 200 OK\r\nContent-Length: ", #request, "\r\n\r\n", request)
+            end
+        end, function(session, base)
+            local r = assert(session:get(base, { headers = { ["X-ABC-d"] = "1" } }))
+            assert.truthy(r.body:find("\r\nX-ABC-d: 1\r\n", 1, true), r.body)
+        end)
+    end)
+
+    it("goes to a unix socket", function()
+        local path = os.tmpname()
+        os.remove(path)
+        local server = assert(http.serve({ path = path }, function(req)
+            if req.path == "/away" then return 302, { Location = "http://127.0.0.1:1/" }, "" end
+            if req.path == "/stay" then return 302, { Location = "/there" }, "" end
+            return req.host .. req.path .. req:body()
+        end))
+        local opts = { unix = path, proxy = "http://127.0.0.1:1" }
+        for _ = 1, 2 do -- the name is looked up nowhere
+            assert.equal("name.invalid/x", assert(http.get("http://name.invalid/x", opts)).body)
+        end
+        assert.equal("a/xbody", assert(http.post("http://a/x", "body", opts)).body)
+        assert.equal("a/there", assert(http.get("http://a/stay", opts)).body)
+        local r, _, code = http.get("http://a/away", { unix = path })
+        assert.same({ nil, "ECONNREFUSED" }, { r, code })
+        server:close()
+        server:wait()
+        r, _, code = http.get("http://a/", opts)
+        assert.same({ nil, "ENOENT" }, { r, code })
+    end)
+
     it("may have a body of any form", function()
         serving(function(req)
             return ("%s %s %s %s"):format(req.method, req.headers["content-length"],
@@ -358,6 +391,8 @@ describe("misuse", function()
             local r, err, code = http.get(url)
             assert.same({ "nil", "string", "EINVAL" }, { type(r), type(err), code }, url)
         end
+        local _, err = http.get("http://user:secret@a:99999/")
+        assert.is_nil(err:find "secret")
         local _, _, code = http.get("ftp://127.0.0.1/")
         assert.equal("EPROTONOSUPPORT", code)
         _, _, code = http.get("file:///etc/passwd")
@@ -689,6 +724,17 @@ describe("redirects", function()
                     assert.equal("EPROTONOSUPPORT", code)
                 end)
         end
+    end)
+
+    it("without a place to go to are answers", function()
+        serving(function(req)
+            return 302, { Location = req.path == "/empty" and "" or nil }, "body"
+        end, function(session, base)
+            for _, path in ipairs { "/empty", "/none" } do
+                local r = assert(session:get(base .. path))
+                assert.same({ 302, "body" }, { r.status, r.body })
+            end
+        end)
     end)
 
     it("drop a long body on the way", function()

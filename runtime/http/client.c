@@ -231,10 +231,19 @@ static void set_identity(lua_State *L, struct transfer *t)
         curl_easy_setopt(e, CURLOPT_PASSWORD, "");
     t->secret |= set_text(L, e, REQUEST, "cert", CURLOPT_SSLCERT);
     t->secret |= set_text(L, e, REQUEST, "key", CURLOPT_SSLKEY);
-    if (set_text(L, e, REQUEST, "proxy", CURLOPT_PROXY))
+}
+
+/* Where it connects to, if not to the host of the URL. */
+static void set_route(lua_State *L, struct transfer *t)
+{
+    CURL *e = t->easy;
+    if (set_text(L, e, REQUEST, "unix", CURLOPT_UNIX_SOCKET_PATH))
+        curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L); /* pool_use knows it by no name */
+    else if (set_text(L, e, REQUEST, "proxy", CURLOPT_PROXY)) {
         t->secret = true;
-    else
-        curl_easy_setopt(e, CURLOPT_PROXY, ""); /* not the environment's */
+        return;
+    }
+    curl_easy_setopt(e, CURLOPT_PROXY, ""); /* not the environment's */
 }
 
 static void set_trust(lua_State *L, CURL *e)
@@ -254,6 +263,7 @@ static void set_options(lua_State *L, struct transfer *t)
     set_body(L, t);
     set_method(L, t);
     set_identity(L, t);
+    set_route(L, t);
     if (flag(L, TARGET, "secure")) {
         set_trust(L, e);
         curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L); /* for a connection of HTTP/2 being made */

@@ -27,7 +27,7 @@ local numbers = {
 local others = {
     method = "string", url = "string", headers = "table", body = "any", stream = "boolean",
     verify = "boolean", decompress = "boolean", ca = "string", cert = "string", key = "string",
-    proxy = "string",
+    proxy = "string", unix = "string",
 }
 
 local function bad(name, why)
@@ -73,8 +73,8 @@ local function request_of(base)
         timeout = base.timeout, connect_timeout = base.connect_timeout,
         idle_timeout = base.idle_timeout, redirects = base.redirects, max_body = base.max_body,
         max_head = base.max_head, decompress = base.decompress, verify = base.verify,
-        ca = base.ca, cert = base.cert, key = base.key, proxy = base.proxy, headers = {},
-        limited = base.limited, deadline = 0, target = false,
+        ca = base.ca, cert = base.cert, key = base.key, proxy = base.proxy, unix = base.unix,
+        headers = {}, limited = base.limited, deadline = 0, target = false,
     }
     for name, list in pairs(base.headers) do r.headers[name] = list end
     return r
@@ -116,7 +116,8 @@ local function check_request(session, opts, method, url, body)
         end
         if body ~= nil then r.body = body end
         if method == "POST" and not r.headers["content-type"] then
-            r.headers["content-type"] = { "application/x-www-form-urlencoded" }
+            r.headers["content-type"] = { "application/x-www-form-urlencoded",
+                name = "Content-Type" }
         end
     end
     if not r.url then bad("url", "string expected, got nil") end
@@ -244,7 +245,9 @@ end
 
 local function parse(text, base)
     local target, err = curl.url(text, base)
-    if not target then return nil, ("%s: %s"):format(text, err), "EINVAL" end
+    if not target then
+        return nil, ("%s: %s"):format(text:gsub("//[^/?#]*@", "//"), err), "EINVAL"
+    end
     target.secure = target.scheme == "https"
     if not target.secure and target.scheme ~= "http" then
         return nil, ("%s: not HTTP"):format(target.url), "EPROTONOSUPPORT"
@@ -267,7 +270,7 @@ end
 local function begin(session, r)
     local target, patience = r.target, r.connect_timeout
     local known
-    if target.in_figures and not r.proxy then
+    if r.unix or target.in_figures and not r.proxy then
         r.in_figures = true
     else
         local began = now()
@@ -319,7 +322,7 @@ local function redirect(r, response)
         for _, name in ipairs { "authorization", "cookie", "proxy-authorization" } do
             r.headers[name] = nil
         end
-        r.cert, r.key = false, false
+        r.cert, r.key, r.unix = false, false, false
     elseif not to.user then
         to.user, to.password = from.user, from.password
     end
@@ -450,7 +453,8 @@ local function perform(session, r)
         response, err, code = hop(session, r, hold)
         if not response then return nil, err, code end
         if n == r.redirects and n > 0 and REDIRECTS[response.status] then break end
-        if r.redirects == 0 or not REDIRECTS[response.status] or not response.headers.location then
+        if r.redirects == 0 or not REDIRECTS[response.status]
+            or (response.headers.location or "") == "" then
             return finish(r, hold, response)
         end
         hold.transfer:skip(SKIPPED)
@@ -498,7 +502,8 @@ end
 ---@param opts table method ("GET", with a body "POST"), url, headers, body (a string, a list of
 ---strings, a function that gives the next piece, a deferred of one), stream; timeout (30) of the
 ---whole, with `stream` until the head; connect_timeout (10), idle_timeout (60), redirects (10),
----max_body (64 MiB, unless streamed), max_head (64 KiB), decompress, verify, ca, cert, key, proxy
+---max_body (64 MiB, unless streamed), max_head (64 KiB), decompress, verify, ca, cert, key, proxy,
+---unix (the path of a socket to connect to)
 ---@return http_response? response nil, err, code: there is none
 ---@return string? err
 ---@return string? code

@@ -77,11 +77,11 @@ end
 
 ---Checks the headers that a script gives; raises for a bad one.
 ---@param headers table<string, string|number|(string|number)[]>
----@return table<string, string[]> by lower-case name
+---@return table<string, string[]> by lower-case name; `name` of each list is as it was given
 function fields.check(headers)
     local checked = {}
     for name, value in pairs(headers) do
-        local list = {}
+        local list = { name = name }
         for i, each in ipairs(type(value) == "table" and value or { value }) do
             list[i] = check(name, each)
         end
@@ -98,8 +98,9 @@ function fields.lines(headers)
     for name in pairs(headers) do names[#names + 1] = name end
     table.sort(names)
     for _, name in ipairs(names) do
-        for _, value in ipairs(headers[name]) do
-            lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
+        local list = headers[name]
+        for _, value in ipairs(list) do
+            lines[#lines + 1] = list.name .. (value == "" and ";" or ": " .. value)
         end
     end
     return lines
