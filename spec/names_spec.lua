@@ -80,6 +80,26 @@ describe("resolve", function()
         end
     end)
 
+    it("forgets after 5 seconds that there is none, of each family apart", function()
+        local server <close> = answering { ["none.test"] = {} }
+        local function asked(family)
+            resolve(server, "none.test", { family = family })
+            return server:count("none.test", family == 4 and "A" or "AAAA"), neap.now()
+        end
+        local n, four = asked(4)
+        assert.equal(1, n)
+        sleep(1)
+        local begun = neap.now()
+        local m, six = asked(6)
+        assert.equal(1, m)
+        sleep(four + 5.01 - neap.now())
+        assert.equal(2, (asked(4)))
+        local kept, now = asked(6)
+        if now < begun + 5 then assert.equal(1, kept) end
+        sleep(six + 5.01 - neap.now())
+        assert.equal(2, (asked(6)))
+    end)
+
     it("follows a CNAME, and keeps the answer for the shortest time in it", function()
         local server <close> = dns.start(function(q)
             return dns.answer(q, { dns.record("CNAME", "b.test", 0),
@@ -178,6 +198,21 @@ describe("resolve", function()
         end
     end)
 
+    it("ends in time when several servers are silent", function()
+        local servers = {}
+        local silent <close> = dns.start(function() end)
+        local other <close> = dns.start(function() end)
+        for i, s in ipairs { silent, other, silent } do servers[i] = s.servers[1] end
+        for _, timeout in ipairs { 0, 0.05 } do
+            local begun = neap.now()
+            assert.same({ nil, "timeout", "ETIMEDOUT" }, { net.resolve("a.test",
+                { servers = servers, timeout = timeout }) })
+            assert.is_true(neap.now() - begun >= timeout)
+            assert.same({ nil, "timeout", "ETIMEDOUT" }, { net.connect("a.test", 1,
+                { servers = servers, timeout = timeout }) })
+        end
+    end)
+
     it("serves the others when one of those who wait is killed", function()
         local go = channel()
         local server <close> = dns.start(function(q)
@@ -265,6 +300,7 @@ describe("resolve", function()
         for what, wrong in pairs {
             ["a wrong id"] = function(q) return (">I2"):pack(q.id ~ 1) .. lie(q):sub(3) end,
             ["a wrong port"] = function(q) return { lie(q) } end,
+            ["a wrong address"] = function(q) return { lie(q), "127.0.0.2" } end,
             ["another question"] = function(q)
                 return dns.answer(q, { dns.record("A", "6.6.6.6") },
                     { question = dns.name("evil.test") .. "\0\1\0\1" })
@@ -295,13 +331,15 @@ describe("resolve", function()
             end)
         end)
 
-        it("10,000 addresses", function()
+        it("as many addresses as an answer holds", function()
             local server <close> = dns.start(function(q)
                 if q.via == "udp" then return dns.answer(q, {}, { truncated = true }) end
                 local record = dns.record("A", "10.0.0.1")
                 return dns.answer(q, { record:rep(4000) }, { count = 4000 })
             end)
             assert.equal(4000, #resolve(server, "a.test", { family = 4 }))
+            assert.equal("EAFNOSUPPORT", (select(3, net.connect("a.test", 1,
+                { servers = server.servers, family = 4, bind = "::1" }))))
         end)
 
         it("an answer cut off at any byte, or changed at random", function()
@@ -324,6 +362,64 @@ describe("resolve", function()
                     "seed " .. seed)
             end
         end)
+    end)
+end)
+
+describe("a thousand lookups and connections", function()
+    -- By the first letter of the name.
+    local answers = {
+        s = function() end,
+        n = function(q) return dns.answer(q, {}, { rcode = 3 }) end,
+        f = function(q) return dns.answer(q, {}, { rcode = 2 }) end,
+        a = function(q) return dns.answer(q, q.type == "A" and { dns.record("A", "127.0.0.1", 0),
+            dns.record("A", "127.0.0.2", 0) } or {}) end,
+        t = function(q) return q.via == "udp" and dns.answer(q, {}, { truncated = true })
+            or function() end end,
+    }
+
+    function answers.l(q)
+        spawn(function()
+            sleep(0.002)
+            q.reply(answers.a(q))
+        end)
+    end
+
+    local function look_up(server, name)
+        local opts = { servers = server.servers, timeout = math.random() / 10,
+            family = ({ 4, 6 })[math.random(3)] }
+        local found, err, code
+        if math.random(2) == 1 then
+            found, err, code = net.connect(name, 1, opts)
+        else
+            found, err, code = net.resolve(name, opts)
+        end
+        assert(found or type(err) == "string" and type(code) == "string", name)
+    end
+
+    it("end once each, though they are cut at random, also as others are answered", function()
+        local seed = os.time()
+        math.randomseed(seed)
+        local server <close> = dns.start(function(q)
+            if q.via == "tcp" then return answers.t(q) end
+            return answers[q.name:sub(1, 1)](q)
+        end)
+        local tasks, letters, ends = {}, "snfatl", 0
+        for i = 1, 1000 do
+            local n = math.random(#letters)
+            tasks[i] = spawn(function()
+                look_up(server, ("%s%d.test"):format(letters:sub(n, n), math.random(10)))
+                tasks[math.random(#tasks)]:kill()
+            end)
+            if math.random(3) == 1 then tasks[math.random(i)]:kill(math.random(2) == 1) end
+            if math.random(4) == 1 then schedule() end
+            if math.random(40) == 1 then sleep(0.003) end
+        end
+        for _, t in ipairs(tasks) do
+            local ok, err = t:join()
+            assert.is_true(ok or err == neap.TaskletExit, tostring(err) .. " seed " .. seed)
+            ends = ends + 1
+        end
+        assert.equal(1000, ends)
     end)
 end)
 
@@ -350,6 +446,72 @@ describe("the system's configuration", function()
             child.neap, "-e", script:format("printer", server.servers[1]) }):wait()
         assert.same({ 0, "10.0.0.1\n", "" }, { status, out, err })
         assert.is_true(server:count("printer.home.test") > 0)
+    end)
+end)
+
+describe("the system's list of servers", function()
+    local shim = os.tmpname()
+
+    setup(function()
+        assert.equal(0, (child.shell("${CC:-cc} -O2 -shared -fPIC -o " .. shim ..
+            " spec/support/resolv.c -ldl")))
+    end)
+
+    teardown(function() os.remove(shim) end)
+
+    -- What a program prints whose resolv.conf is at `path`, served by `server`.
+    local function run(server, path, script)
+        local port = server.servers[1]:match "%d+$"
+        return child.start({ "env", "RESOLV_CONF=" .. path, "DNS_PORT=" .. port,
+            "LD_PRELOAD=" .. shim,
+            "ASAN_OPTIONS=verify_asan_link_order=0:" .. (os.getenv("ASAN_OPTIONS") or ""),
+            child.neap, "-e", script }):wait()
+    end
+
+    local function found(server, path)
+        local status, out, err = run(server, path, [[
+            local net = require "neap.net"
+            print(net.resolve("a.test", { timeout = 20 })[1])
+            print(select(3, net.connect("b.test", 1)))
+        ]])
+        assert.same({ 0, "10.0.0.1\nENOTFOUND\n", "" }, { status, out, err })
+    end
+
+    for what, text in pairs {
+        ["is there"] = "nameserver 127.0.0.1\n",
+        ["is empty, or missing"] = "",
+        ["begins with a NUL"] = "\0nameserver 127.0.0.1\n\0\n\0",
+        ["is nonsense"] = "nameserver\nnameserver nobody\noptions\noptions ndots:" ..
+            ("9"):rep(40) .. " timeout:x attempts:-1\nsearch\n" ..
+            "sortlist 1/2/3 /\nlookup\n" .. ("x"):rep(100000) .. "\n\xff\n",
+        ["stands beside domains that make no names"] = "search " .. ("a."):rep(5000) ..
+            " a..b .\nnameserver 127.0.0.1\n",
+        ["names a hundred, of which one is there"] = ("nameserver 127.0.0.9\n"):rep(99) ..
+            "nameserver 127.0.0.1\n",
+    } do
+        it(what, function()
+            local server <close> = answering { ["a.test"] = TEN }
+            local path = child.file(text)
+            found(server, path)
+            os.remove(path)
+            if text == "" then found(server, path) end
+            assert.is_true(server:count("a.test") > 0)
+        end)
+    end
+
+    it("may change while a program runs", function()
+        local server <close> = answering { ["a.test"] = TEN }
+        local path = child.file("nameserver 127.0.0.9\n")
+        local status, out, err = run(server, path, ([[
+            local net = require "neap.net"
+            print(select(3, net.resolve("a.test")), select(3, net.connect("a.test", 1)))
+            local file = io.open(%q, "w")
+            file:write("nameserver 127.0.0.1\n")
+            file:close()
+            print(net.resolve("a.test")[1])
+        ]]):format(path))
+        os.remove(path)
+        assert.same({ 0, "ESERVFAIL\tESERVFAIL\n10.0.0.1\n", "" }, { status, out, err })
     end)
 end)
 

@@ -84,7 +84,7 @@ local function serve_udp(self)
         for _, one in ipairs(answer or {}) do
             local socket = self.udp
             if type(one) == "table" then
-                socket, one = self.other, one[1]
+                socket, one = one[2] and self.elsewhere or self.other, one[1]
             end
             socket:send(one, from, port)
         end
@@ -107,7 +107,7 @@ local function serve_tcp(self, stream)
 end
 
 -- Starts one. answer(question) gives a message, a list of them, or nil; a message in a table
--- comes from a wrong port.
+-- comes from a wrong port, or with an address beside it from that, 127.0.0.2.
 function dns.start(answer)
     for _ = 1, 10 do
         local listener = neap.must(net.listen("127.0.0.1", 0))
@@ -115,7 +115,8 @@ function dns.start(answer)
         if udp then
             local self = setmetatable({ answer = answer, asked = {}, listener = listener,
                 servers = { "127.0.0.1:" .. listener.port }, udp = udp,
-                other = neap.must(net.udp("127.0.0.1", 0)) }, server)
+                other = neap.must(net.udp("127.0.0.1", 0)),
+                elsewhere = net.udp("127.0.0.2", listener.port) }, server)
             self.task = spawn(serve_udp, self)
             listener:start(function(stream) serve_tcp(self, stream) end)
             return self
@@ -148,6 +149,7 @@ function server:close()
     self.listener:close()
     self.udp:close()
     self.other:close()
+    if self.elsewhere then self.elsewhere:close() end
     self.task:join()
 end
 
