@@ -400,6 +400,13 @@ describe("the system's configuration, for a connection,", function()
         assert.equal(2, server:count("fax"))
     end)
 
+    it("is followed from inside an answer, where c-ares may answer at once", function()
+        local server <close> = answering { printer = { A = { FOUR } } }
+        assert.equal("127.0.0.1", connected(server, "printer",
+            "LOCALDOMAIN=home.test onion office.test onion"))
+        assert.equal(2, server:count("printer.office.test"))
+    end)
+
     it("may name other names, and leaves the search to c-ares then", function()
         local server <close> = answering { ["printer.office.test"] = { A = { FOUR } } }
         local path = child.file("lp printer.office.test\n")
