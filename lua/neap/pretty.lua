@@ -17,9 +17,11 @@ local COLOURS = {
     object = "\27[36m", key = "\27[34m",
 }
 
-local RESERVED = {}
+---The words that Lua has taken for itself.
+---@type table<string, true>
+pretty.keywords = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or
-    repeat return then true until while]]):gmatch "%a+" do RESERVED[word] = true end
+    repeat return then true until while]]):gmatch "%a+" do pretty.keywords[word] = true end
 
 local ESCAPES = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ['"'] = '\\"',
     ["\\"] = "\\\\" }
@@ -224,7 +226,7 @@ local function sorted_keys(t, n)
 end
 
 local function key_text(job, k)
-    if type(k) == "string" and k:find "^[%a_][%w_]*$" and not RESERVED[k] then
+    if type(k) == "string" and k:find "^[%a_][%w_]*$" and not pretty.keywords[k] then
         return paint(job, "key", k)
     end
     return "[" .. simple(job, k, 100) .. "]"

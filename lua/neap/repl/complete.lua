@@ -3,12 +3,9 @@
 
 local annotations = require "neap.repl.annotations"
 local inside = require "neap.inside"
+local pretty = require "neap.pretty"
 
 local complete = {}
-
-local KEYWORDS = {}
-for word in ([[and break do else elseif end false for function goto if in local nil not or
-    repeat return then true until while]]):gmatch "%a+" do KEYWORDS[word] = true end
 
 local function is_name(key)
     return type(key) == "string" and key:find "^[%a_][%w_]*$"
@@ -111,7 +108,7 @@ local function names(text, env)
     if not start then return found, "" end
     collect(found, env, start)
     collect(found, _G, start)
-    for word in next, KEYWORDS do
+    for word in next, pretty.keywords do
         if word:sub(1, #start) == start then found[word] = true end
     end
     return found, start
