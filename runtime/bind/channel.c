@@ -255,8 +255,7 @@ static void get_queue(lua_State *L, void *p)
     struct list *node;
     lua_Integer n = 0;
     lua_createtable(L, ch->balance < 0 ? -ch->balance : ch->balance, 0);
-    list_each(node, &ch->queue.waiters)
-    {
+    list_each(node, &ch->queue.waiters) {
         tasklet_push(L, select_owner(container_of(node, struct tasklet, link)));
         lua_rawseti(L, -2, ++n);
     }

@@ -97,8 +97,7 @@ static void add_listeners(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
     struct list *node;
-    list_each(node, &rt->listeners)
-    {
+    list_each(node, &rt->listeners) {
         const struct listener *l = container_of(node, struct listener, all);
         char host[ADDRESS_TEXT];
         int port = address_format(&l->address, host);
@@ -136,8 +135,7 @@ static void report(lua_State *L)
     luaL_checkstack(L, 20, NULL);
     for (int i = REPORT_TEXT; i <= REPORT_TOP; i++)
         lua_newtable(L);
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         struct tasklet *t = container_of(node, struct tasklet, all);
         if (rt->main || !t->side || !t->side->daemon)
             add(L, t);

@@ -255,8 +255,8 @@ static void push_own(lua_State *L, struct http_server *server)
 {
     struct list *node;
     int own = 0;
-    list_each(node, &server->connections) own +=
-        container_of(node, struct connection, all)->task == server->rt->current;
+    list_each(node, &server->connections)
+        own += container_of(node, struct connection, all)->task == server->rt->current;
     lua_pushinteger(L, own);
 }
 

@@ -73,9 +73,8 @@ int http_open_file(lua_State *L)
     const char *root = luaL_checkstring(L, 1), *path = luaL_checklstring(L, 2, &n);
     struct file *f = object_new(L, OBJECT_HTTP_FILE, sizeof *f, 0);
     f->part.fd = strlen(path) < n ? -ENOENT : open_beneath(root, path);
-    if (f->part.fd == -EMFILE ||
-        f->part.fd == -ENFILE) { /* files that were given up hold some */
-        lua_gc(L, LUA_GCCOLLECT, 0);
+    if (f->part.fd == -EMFILE || f->part.fd == -ENFILE) {
+        lua_gc(L, LUA_GCCOLLECT, 0); /* files that were given up hold some */
         f->part.fd = open_beneath(root, path);
     }
     int error = f->part.fd < 0 ? -f->part.fd : fstat(f->part.fd, &f->stat) < 0 ? errno : 0;

@@ -54,8 +54,7 @@ static void end(lua_State *L, struct load *l, int error)
     struct list *node;
     struct tasklet *t;
     list_remove(&l->all);
-    list_each(node, &rt->loads)
-    {
+    list_each(node, &rt->loads) {
         if (load_of(node)->awaited == l)
             load_of(node)->awaited = NULL;
     }

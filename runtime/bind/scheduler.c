@@ -105,8 +105,7 @@ static int tasklets(lua_State *L)
     struct list *node;
     lua_Integer n = 0;
     lua_createtable(L, (int)rt->tasklet_count, 0);
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         tasklet_push(L, container_of(node, struct tasklet, all));
         lua_rawseti(L, -2, ++n);
     }

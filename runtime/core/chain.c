@@ -28,13 +28,12 @@ static void reserve(lua_State *L, int i, uint32_t n)
     if (lua_getiuservalue(L, i, DEFERRED_CHAIN) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_createtable(L, 8, 0);
-        if (lua_getiuservalue(L, i, DEFERRED_CHAIN) !=
-            LUA_TTABLE) { /* no finalizer was first */
+        if (lua_getiuservalue(L, i, DEFERRED_CHAIN) == LUA_TTABLE) {
+            lua_remove(L, -2); /* a finalizer was first */
+        } else {
             lua_pop(L, 1);
             lua_pushvalue(L, -1);
             lua_setiuservalue(L, i, DEFERRED_CHAIN);
-        } else {
-            lua_remove(L, -2);
         }
     }
     for (lua_Integer end = at + 2; at < end; at++) {

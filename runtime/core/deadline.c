@@ -34,8 +34,7 @@ static struct tasklet *waiting(struct runtime *rt, const struct deadline *d)
     struct list *node;
     if (d->tasklet && tasklet_runs(d->tasklet, d->L))
         return waits_in(d->tasklet, d->L) ? d->tasklet : NULL;
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         struct tasklet *t = container_of(node, struct tasklet, all);
         if (waits_in(t, d->L))
             return t;
@@ -69,8 +68,7 @@ void deadline_raise_overdue(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
     struct list *node;
-    list_each(node, &rt->overdue)
-    {
+    list_each(node, &rt->overdue) {
         struct deadline *d = container_of(node, struct deadline, overdue);
         if (!tasklet_runs(rt->current, d->L))
             continue;

@@ -109,8 +109,7 @@ int group_hold(lua_State *L, int i, bool on)
     int n = 0;
     if (!on)
         release_ready(L, rt, i);
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         struct tasklet *t = container_of(node, struct tasklet, all);
         if (!push_member(L, t, i))
             continue;

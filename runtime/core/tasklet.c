@@ -352,8 +352,8 @@ void tasklet_throw(lua_State *L, struct tasklet *t, bool now)
         return;
     }
     if (!t->started) {
-        lua_settop(t->leaf,
-                   ROOT_HANDLER + 1); /* one deeper than in the frame: the root itself */
+        /* one deeper than in the frame: the root itself */
+        lua_settop(t->leaf, ROOT_HANDLER + 1);
         lua_pushcfunction(t->leaf, raise_argument);
     } else if (t->wake == WAKE_RAISE) {
         lua_pop(t->leaf, 1); /* the last of several wins */
@@ -542,7 +542,9 @@ bool tasklet_place(struct tasklet *t, lua_Debug *ar)
 static bool stands_in(const struct wait_queue *q, const struct list *link)
 {
     const struct list *node;
-    list_each(node, &q->waiters) if (node == link) return true;
+    list_each(node, &q->waiters)
+        if (node == link)
+            return true;
     return false;
 }
 
@@ -551,7 +553,9 @@ static void append_waiters(lua_State *L, const struct wait_queue *q)
 {
     struct list *shown[SHOWN_WAITERS], *node;
     int n = 0, text = lua_gettop(L);
-    list_each(node, &q->waiters) if (n++ < SHOWN_WAITERS) shown[n - 1] = node;
+    list_each(node, &q->waiters)
+        if (n++ < SHOWN_WAITERS)
+            shown[n - 1] = node;
     for (int i = 0; i < n && i < SHOWN_WAITERS; i++) {
         if (!stands_in(q, shown[i])) /* a finalizer has taken it out */
             continue;

@@ -48,8 +48,7 @@ int timer_add_clock(struct runtime *rt, struct clock *c)
 static void forget_remainders(struct runtime *rt, const struct clock *c)
 {
     struct list *node;
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         struct tasklet *t = container_of(node, struct tasklet, all);
         if (t->held && t->state == TASKLET_BLOCKED && timer_clock(rt, &t->timer) == c)
             t->side->remainder = -1;

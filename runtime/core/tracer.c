@@ -212,8 +212,7 @@ static void name_all(lua_State *L, struct tracer *tr)
     struct list *node;
     bool collects = lua_gc(L, LUA_GCISRUNNING);
     lua_gc(L, LUA_GCSTOP); /* no finalizer may change the list */
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         struct tasklet *t = container_of(node, struct tasklet, all);
         if (!t->started)
             continue;
@@ -254,8 +253,7 @@ void tracer_close(struct runtime *rt)
     struct list *node;
     if (!tr)
         return;
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         const struct tasklet *t = container_of(node, struct tasklet, all);
         if (t->started)
             end_slice(tr, t->id);

@@ -130,8 +130,7 @@ static void tell(neap *N, struct watch_end *w, bool ok, int top)
 static struct watch_end *first_untold(neap *N, bool all)
 {
     struct list *node;
-    list_each(node, &N->watched)
-    {
+    list_each(node, &N->watched) {
         struct watch_end *w = container_of(node, struct watch_end, link);
         if (all || !slots_find(&N->rt.slots, w->task.id, NULL))
             return w;

@@ -19,8 +19,7 @@ enum {
 static struct pool_socket *find(struct pool *p, int fd)
 {
     struct list *node;
-    list_each(node, &p->sockets)
-    {
+    list_each(node, &p->sockets) {
         struct pool_socket *s = container_of(node, struct pool_socket, all);
         if (s->fd == fd)
             return s;
@@ -109,8 +108,7 @@ static struct pool_socket *make(struct pool *p, int fd)
 static void mark_stalled(struct pool *p, const struct pool_socket *s)
 {
     struct list *node;
-    list_each(node, &p->transfers)
-    {
+    list_each(node, &p->transfers) {
         struct transfer *t = container_of(node, struct transfer, all);
         if (t->number == s->opener)
             t->stalled = p->stalled = true;
@@ -160,8 +158,7 @@ static void wake_stalled(struct pool *p)
     struct list *node;
     p->stalled = false;
     p->inside = true;
-    list_each(node, &p->transfers)
-    {
+    list_each(node, &p->transfers) {
         struct transfer *t = container_of(node, struct transfer, all);
         if (!t->stalled)
             continue;
@@ -224,8 +221,7 @@ bool pool_use(struct transfer *t, const char *address, int port, const char *loc
 {
     struct list *node;
     struct pool_socket *s = NULL;
-    list_each(node, &t->pool->sockets)
-    {
+    list_each(node, &t->pool->sockets) {
         s = container_of(node, struct pool_socket, all);
         if (!s->named)
             learn_names(s);

@@ -308,8 +308,7 @@ void listener_forget(struct listener *l)
     listener_close(l);
     if (!l->rt)
         return;
-    list_each(node, &l->rt->streams)
-    {
+    list_each(node, &l->rt->streams) {
         struct stream *s = container_of(node, struct stream, all);
         if (s->served == l)
             s->served = NULL;

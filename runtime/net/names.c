@@ -201,8 +201,7 @@ static void resolver_end(struct resolver *r)
 static bool awaited(const struct resolver *r)
 {
     const struct list *node;
-    list_each(node, &r->queries)
-    {
+    list_each(node, &r->queries) {
         const struct query *q = container_of(node, struct query, all);
         if (!list_empty(&q->waiters.waiters) || !list_empty(&q->askers))
             return true;
@@ -252,8 +251,7 @@ static void on_socket(struct watch *w, int events)
 static struct name_socket *find_socket(struct resolver *r, int fd)
 {
     struct list *node;
-    list_each(node, &r->sockets)
-    {
+    list_each(node, &r->sockets) {
         struct name_socket *s = container_of(node, struct name_socket, all);
         if (s->fd == fd)
             return s;
@@ -313,8 +311,7 @@ static int resolver_find(struct names *n, const char *servers, struct resolver *
 {
     struct list *node;
     double now = n->core->clock_now();
-    list_each(node, &n->resolvers)
-    {
+    list_each(node, &n->resolvers) {
         *r = container_of(node, struct resolver, all);
         if (strcmp((*r)->servers, servers) == 0 && now - (*r)->born < RESOLVER_AGE)
             return ARES_SUCCESS;
@@ -378,11 +375,9 @@ static struct query *find_running(struct names *n, const char *name, int family,
                                   const char *servers)
 {
     struct list *rnode, *node;
-    list_each(rnode, &n->resolvers)
-    {
+    list_each(rnode, &n->resolvers) {
         struct resolver *r = container_of(rnode, struct resolver, all);
-        list_each(node, &r->queries)
-        {
+        list_each(node, &r->queries) {
             struct query *q = container_of(node, struct query, all);
             if (same(q, name, family, servers))
                 return q;

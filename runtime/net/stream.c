@@ -103,8 +103,7 @@ void turn_give(struct runtime *rt, struct turn *t)
 void stream_cut(struct runtime *rt, struct tasklet *t)
 {
     struct list *node;
-    list_each(node, &rt->streams)
-    {
+    list_each(node, &rt->streams) {
         struct stream *s = container_of(node, struct stream, all);
         if (s->reading.owner == t)
             turn_give(rt, &s->reading);

@@ -1,5 +1,5 @@
-/* A byte stream over a socket, a pipe, a terminal or a file: input kept until it is read, output kept
-** until the kernel takes it. Nothing in here runs Lua.
+/* A byte stream over a socket, a pipe, a terminal or a file: input is kept until it is read,
+** output until the kernel takes it. Nothing in here runs Lua.
 **
 ** One persistent read watch a stream: after a short read the next one waits at once
 ** (`hot` is off), and the watch is stopped only when data comes and nobody reads. Output
@@ -58,19 +58,17 @@ struct stream {
     size_t scanned; /* input that is known not to hold what is looked for */
     int in_error;   /* the errno that broke a direction, 0: none */
     int out_error;
-    struct tls *tls; /* between the buffers and the socket (net/tls.h); NULL: none */
-    struct listener
-        *served;   /* its client, counted among the handlers until it is closed; NULL */
-    uint8_t kind;  /* enum stream_kind */
-    bool accepted; /* from a listener */
+    struct tls *tls;         /* between the buffers and the socket (net/tls.h); NULL: none */
+    struct listener *served; /* among whose handlers it counts until it is closed; NULL */
+    uint8_t kind;            /* enum stream_kind */
+    bool accepted;           /* from a listener */
     bool standard; /* of the program's own three: output is never kept, and SIGPIPE not held */
     bool hot;      /* the kernel may have input */
     bool ended;    /* the peer's end of stream has been read */
     bool closed;   /* by us */
     bool shut;     /* our direction has ended, or does when the output is out */
-    bool
-        patient; /* a close reads away what the peer sends for as long as it does, up to `linger` */
-    bool detached;                    /* it outlives the handler that it was made for */
+    bool patient;  /* a close reads away what the peer sends, up to `linger` */
+    bool detached; /* it outlives the handler that it was made for */
     void (*unread)(struct stream *s); /* input comes that nobody reads; NULL: the watch stops */
     void *owner;                      /* whose `unread` is */
 };

@@ -109,8 +109,8 @@ static void release(struct runtime *rt)
 {
     uint64_t wanted = rt->lent->awaited;
     struct list *node;
-    list_each(node, &rt->lent->channels) wanted |=
-        container_of(node, struct subscription, all)->set;
+    list_each(node, &rt->lent->channels)
+        wanted |= container_of(node, struct subscription, all)->set;
     for (int i = 0; i < SIGNALS; i++) {
         int n = signals[i].n;
         if (!(rt->signals_taken & ~wanted & bit(n)))
@@ -187,8 +187,7 @@ static int deliver(lua_State *L)
 static bool has_work(struct runtime *rt)
 {
     struct list *node;
-    list_each(node, &rt->lent->channels)
-    {
+    list_each(node, &rt->lent->channels) {
         struct subscription *s = container_of(node, struct subscription, all);
         if (s->pending || s->channel->closing)
             return true;
@@ -240,8 +239,7 @@ static int report_all(lua_State *L)
     struct runtime *rt = runtime_of(L);
     struct list *node;
     lua_pushfstring(L, "%d tasklets\n", (int)rt->tasklet_count);
-    list_each(node, &rt->tasklets)
-    {
+    list_each(node, &rt->tasklets) {
         push_report(L, container_of(node, struct tasklet, all));
         lua_concat(L, 2);
     }
@@ -256,8 +254,7 @@ static void take_signals(struct runtime *rt)
     struct list *node;
     if (come & bit(SIGQUIT) && !(rt->signals_taken & bit(SIGQUIT)))
         runtime_enter(rt, report_all, NULL);
-    list_each(node, &rt->lent->channels)
-    {
+    list_each(node, &rt->lent->channels) {
         struct subscription *s = container_of(node, struct subscription, all);
         s->pending |= come & s->set;
     }

@@ -107,12 +107,14 @@ static void test_list(void)
         list_init(&items[i].link);
         i % 2 ? list_push_front(&head, &items[i].link) : list_push_back(&head, &items[i].link);
     }
-    list_each(node, &head) sum = sum * 10 + container_of(node, struct linked, link)->value;
+    list_each(node, &head)
+        sum = sum * 10 + container_of(node, struct linked, link)->value;
     CHECK(sum == 31024);
     list_remove(&items[0].link);
     list_remove(&items[0].link);
     sum = 0;
-    list_each(node, &head) sum = sum * 10 + container_of(node, struct linked, link)->value;
+    list_each(node, &head)
+        sum = sum * 10 + container_of(node, struct linked, link)->value;
     CHECK(sum == 3124);
 }
 
