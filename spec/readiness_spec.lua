@@ -1,6 +1,7 @@
 -- Waiting until something can be read, without reading it: neap.wait_fd, and streams,
 -- listeners and UDP sockets as cases of neap.select.
 
+local authority = require "spec.support.authority"
 local fill = require "spec.support.fill"
 local finally = require "spec.support.finally"
 local host = require "neap.host"
@@ -139,6 +140,25 @@ describe("select", function()
         assert.same({ true, "line" }, { reader:join() })
         t:kill()
     end))
+
+    it("is not woken by what is only TLS's own", function()
+        local ca <close> = authority.new()
+        local identity = ca:issue()
+        local listener <close> = neap.must(net.listen("127.0.0.1", 0))
+        local client <close> = neap.must(net.connect("127.0.0.1", listener.port))
+        local server <close> = neap.must(listener:accept())
+        local shaking = spawn(server.starttls, server,
+            { cert = identity.cert, key = identity.key })
+        neap.must(client:starttls { ca = ca.cert, hostname = "localhost" })
+        shaking:join()
+        -- The server's tickets come now.
+        assert.same({ nil, "timeout" }, { neap.select({ client }, 0.05) })
+        local t = spawn(neap.select, { client })
+        schedule()
+        server:write("data\n")
+        assert.same({ true, 1, client }, { t:join() })
+        assert.equal("data", client:read())
+    end)
 
     it("withdraws the losers", paired(function(a, b)
         local ch = channel()

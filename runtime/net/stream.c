@@ -134,6 +134,13 @@ static bool is_stuck(struct stream *s)
     return s->tls && s->tls->stuck && stream_fill(s) == -EAGAIN && s->tls->stuck;
 }
 
+/* Whether what came is TLS's own, or a part of a record: a read would still wait, and so must
+** who waits in a select. */
+static bool has_nothing_to_read(struct stream *s)
+{
+    return s->tls && !list_empty(&s->selectors.waiters) && !stream_ready(s);
+}
+
 static void on_input(struct watch *w, int events)
 {
     struct stream *s = container_of(w, struct stream, in);
@@ -142,15 +149,17 @@ static void on_input(struct watch *w, int events)
         s->in_error = EIO;
     if (is_stuck(s))
         return;
+    bool stay = has_nothing_to_read(s);
     if (s->notify)
         s->notify(s);
     else if (!list_empty(&s->reader.waiters))
         wake_one(s->rt, &s->reader);
     else if (s->unread)
         s->unread(s);
-    else
+    else if (!stay)
         watch_stop(s->rt->reactor, w);
-    wait_wake_all(s->rt, &s->selectors, WAKE_SERVED);
+    if (!stay)
+        wait_wake_all(s->rt, &s->selectors, WAKE_SERVED);
 }
 
 /* Moves what the shared buffer holds to the stream that it is held for. */
