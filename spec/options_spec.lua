@@ -107,6 +107,48 @@ describe("a wrong argument is named by", function()
     end)
 end)
 
+describe("what takes a function says so:", function()
+    local function takes(name, n, call)
+        it(name, function()
+            refused(function() local r = call(5) return r end,
+                ("bad argument #%d to '%s' (function expected, got number)"):format(n, name))
+        end)
+    end
+
+    takes("map", 2, function(f) return neap.map({ 1 }, f) end)
+    takes("scope", 1, function(f) return neap.scope(f) end)
+    takes("looping_call", 1, function(f) return neap.looping_call(f) end)
+    takes("defer_later", 2, function(f) return neap.defer_later(1, f) end)
+    takes("inline_callbacks", 1, function(f) return neap.inline_callbacks(f) end)
+    takes("run", 1, function(f) return neap.sync.mutex():run(f) end)
+    takes("run", 1, function(f) return neap.sync.semaphore(1):run(f) end)
+    takes("run", 1, function(f) return neap.deferred_lock():run(f) end)
+    takes("spawn", 1, function(f)
+        return (neap.scope(function(s) local t = s:spawn(f) return t end))
+    end)
+end)
+
+it("what is left out is told by name", function()
+    local function told(f, why) refused(function() local r = f() return r end, why) end
+    told(neap.defer_later, "bad argument #1 to 'defer_later' (number expected, got nil)")
+    told(function() local l = neap.deferred_list() return l end,
+        "bad argument #1 to 'deferred_list' (table expected, got nil)")
+    told(function() local l = neap.race() return l end,
+        "bad argument #1 to 'race' (table expected, got nil)")
+    told(function() local l = neap.gather_results({}, 5) return l end,
+        "bad argument #2 to 'gather_results' (table expected, got number)")
+    told(function() local l = neap.deferred_list({}, { consume = true }) return l end,
+        "bad option 'consume' (there is none)")
+    told(function() local p = neap.exchange():pick() return p end, "a pick needs a branch")
+    told(function() local p = neap.exchange():pick { 5 } return p end,
+        "a branch of a pick needs a function")
+end)
+
+it("a field that cannot be set so is told by name", function()
+    refused(function() tasklet(print).name = {} end, "a tasklet's name is a string, not a table")
+    refused(function() channel().preference = "x" end, "a channel's preference is -1, 0 or 1")
+end)
+
 it("a port may come as text", function()
     local s <close> = http.serve({ host = "127.0.0.1", port = "0" }, print)
     assert.truthy(s.port > 0)

@@ -4,8 +4,9 @@
 -- A finalizer may run wherever memory is made and call anything here: so each operation makes
 -- what it needs first, and only then looks at the state and changes it.
 
-local neap = require "neap"
+local check = require "neap.check"
 local inside = require "neap.inside"
+local neap = require "neap"
 local linked = require "neap.list"
 
 local deferreds = {}
@@ -16,19 +17,11 @@ end
 
 -- ---- lists ----
 
--- The table of options, or an empty one.
-local function options(opts, name)
-    if opts ~= nil and type(opts) ~= "table" then
-        error(("bad argument #2 to '%s' (table expected, got %s)"):format(name, type(opts)), 3)
-    end
-    return opts or {}
-end
+local list_options =
+    { fire_on_one_callback = true, fire_on_one_errback = true, consume_errors = true }
 
 -- A copy of a list of deferreds, with n.
 local function copied(list, name)
-    if type(list) ~= "table" then
-        error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(list)), 3)
-    end
     local copy = { n = list.n or #list }
     for i = 1, copy.n do
         copy[i] = list[i]
@@ -85,7 +78,9 @@ end
 ---`{ success = false, result = failure }`. A cancel cancels all of them; the list then has
 ---what they make of it. An empty list fires at once, with fire_on_one_callback never
 function deferreds.deferred_list(list, opts)
-    list, opts = copied(list, "deferred_list"), options(opts, "deferred_list")
+    check.type("table", list, 1, "deferred_list")
+    opts = check.options(opts, 2, "deferred_list", list_options)
+    list = copied(list, "deferred_list")
     local results, left = { n = list.n }, list.n
     local d = inside.asked(function() cancel_all(list) end)
     if left == 0 and not opts.fire_on_one_callback then d:callback(results) end
@@ -109,11 +104,13 @@ end
 ---@return deferred d of a list with `n`; or the first failure, as neap.FirstError. A cancel
 ---cancels all of them
 function deferreds.gather_results(list, opts)
+    check.type("table", list, 1, "gather_results")
+    opts = check.options(opts, 2, "gather_results", list_options)
     list = copied(list, "gather_results")
     local results, left = { n = list.n }, list.n
     local d = inside.asked(function() cancel_all(list) end)
     if left == 0 then d:callback(results) end
-    watch(list, options(opts, "gather_results").consume_errors, function(i, success, result)
+    watch(list, opts.consume_errors, function(i, success, result)
         if not success then return fire_once(d, "errback", first_error(i, result)) end
         results[i], left = result, left - 1
         if left == 0 then fire_once(d, "callback", results) end
@@ -136,6 +133,7 @@ end
 ---of the failures, in order, with `n`. A cancel cancels all of them, and gives CancelledError
 ---if all fail then. Of an empty list: never
 function deferreds.race(list)
+    check.type("table", list, 1, "race")
     list = copied(list, "race")
     local failures, left, cancelled = setmetatable({ n = list.n }, group), list.n, false
     local d = inside.asked(function()
@@ -183,7 +181,7 @@ end
 
 -- Calls f(...) once `primitive` is acquired, and releases it when the result is there.
 local function run(primitive, f, ...)
-    if not inside.callable(f) then error("bad argument #1 to 'run' (a function)", 3) end
+    check.callable(f, 1, "run")
     local args = table.pack(...)
     local function release(...)
         primitive:release()
@@ -469,9 +467,7 @@ end
 ---@param f function
 ---@return fun(...): deferred
 function deferreds.inline_callbacks(f)
-    if not inside.callable(f) then
-        error("bad argument #1 to 'inline_callbacks' (a function)", 2)
-    end
+    check.callable(f, 1, "inline_callbacks")
     return function(...)
         local call = new_call(f, ...)
         if depth >= MAX_DEPTH then

@@ -266,10 +266,10 @@ end
 
 -- The nearest of the times of a pick, and its function.
 local function deadline(branches)
-    if #branches == 0 then error("a pick needs a branch", 3) end
+    if type(branches) ~= "table" or #branches == 0 then error("a pick needs a branch", 3) end
     local nearest, on_time
     for _, branch in ipairs(branches) do
-        if not inside.callable(branch[branch.after and 1 or 3]) then
+        if type(branch) ~= "table" or not inside.callable(branch[branch.after and 1 or 3]) then
             error("a branch of a pick needs a function", 3)
         end
         local after = branch.after

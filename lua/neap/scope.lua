@@ -5,8 +5,9 @@
 -- while the scope ends (a kill, a deadline, the cancellation of a scope around it) waits until
 -- the children have ended, and then goes on outwards.
 
-local neap = require "neap"
+local check = require "neap.check"
 local inside = require "neap.inside"
+local neap = require "neap"
 
 ---@class scope
 ---@field package owner tasklet runs the body
@@ -171,6 +172,7 @@ Scope.__name = "scope"
 ---whoever joins the tasklet, else to neap.on_error. A kill of it is no error
 function Scope:spawn(f, ...)
     if self.phase == "over" then error("the scope has ended", 2) end
+    check.callable(f, 1, "spawn")
     if self.cancelled then error(self.interrupt, 0) end
     local t = inside.spawn(self.told, f, ...)
     self.children[t] = true
@@ -196,6 +198,7 @@ local scope = {}
 ---@param f fun(s: scope): ... may wait
 ---@return any ... what `f` returns; nil, "cancelled" after `s:cancel()`
 function scope.scope(f)
+    check.callable(f, 1, "scope")
     inside.check_wait()
     local s <close> = open()
     innermost[s.owner] = s

@@ -8,8 +8,9 @@
 -- Making a place may run finalizers, and they may use the same object: it is looked at again
 -- after that.
 
-local neap = require "neap"
+local check = require "neap.check"
 local list = require "neap.list"
+local neap = require "neap"
 
 local sync = {}
 
@@ -144,6 +145,7 @@ end
 ---Calls `f(...)` with the mutex held, which is released whatever ends that.
 ---@return any ... what `f` returns
 function Mutex:run(f, ...)
+    check.callable(f, 1, "run")
     local _ <close> = self:acquire()
     return f(...)
 end

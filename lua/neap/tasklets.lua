@@ -1,15 +1,10 @@
 -- What is said of many tasklets at once: neap.map and neap.join_all.
 
-local neap = require "neap"
+local check = require "neap.check"
 local inside = require "neap.inside"
+local neap = require "neap"
 
 local tasklets = {}
-
-local function check_list(list, name)
-    if type(list) ~= "table" then
-        error(("bad argument #1 to '%s' (table expected, got %s)"):format(name, type(list)), 3)
-    end
-end
 
 local function check_joinable(t, i)
     if not inside.is_tasklet(t) then
@@ -33,7 +28,8 @@ end
 ---@param limit? integer at most so many at a time; all at once by default
 ---@return any[] results the first result of each, in order; its length is `n`
 function tasklets.map(list, f, limit)
-    check_list(list, "map")
+    check.type("table", list, 1, "map")
+    check.callable(f, 2, "map")
     local n = list.n or #list
     if limit and (math.type(limit) ~= "integer" or limit < 1) then
         error("bad argument #3 to 'map' (a count from 1 on)", 2)
@@ -67,7 +63,7 @@ end
 ---@return table[] outcomes for each `{ true, results... }`, `{ false, err }` or
 ---`{ nil, "timeout" }`, with `n`
 function tasklets.join_all(list, timeout)
-    check_list(list, "join_all")
+    check.type("table", list, 1, "join_all")
     for i, t in ipairs(list) do check_joinable(t, i) end
     local outcomes, joiners = {}, {}
     local deadline = timeout and neap.now() + timeout

@@ -1,7 +1,7 @@
 -- Time for deferreds and for what is done again and again: neap.looping_call,
 -- neap.defer_later, d:add_timeout.
 
-local inside = require "neap.inside"
+local check = require "neap.check"
 local neap = require "neap"
 
 local time = {}
@@ -139,17 +139,11 @@ function loop:on_clock(clock)
     return self
 end
 
-local function check_callable(f, n, name)
-    if not inside.callable(f) then
-        error(("bad argument #%d to '%s' (function expected, got %s)"):format(n, name, type(f)), 3)
-    end
-end
-
 ---A loop that calls `f(...)`; see `start`.
 ---@param f fun(...): any
 ---@return looping_call
 function time.looping_call(f, ...)
-    check_callable(f, 1, "looping_call")
+    check.callable(f, 1, "looping_call")
     return setmetatable({ _f = f, _args = table.pack(...), _busy = false }, loop)
 end
 
@@ -161,7 +155,8 @@ end
 ---@param f? fun(...): any
 ---@return deferred
 function time.defer_later(seconds, f, ...)
-    if f ~= nil then check_callable(f, 2, "defer_later") end
+    check.type("number", seconds, 1, "defer_later")
+    if f ~= nil then check.callable(f, 2, "defer_later") end
     local call
     local d = neap.deferred(function() call:cancel() end)
     call = neap.call_later(seconds, d.callback, d)
@@ -179,7 +174,7 @@ end
 ---led to: the failure, or the first value
 ---@return deferred d
 function time.add_timeout(d, seconds, on_timeout)
-    if on_timeout ~= nil then check_callable(on_timeout, 2, "add_timeout") end
+    if on_timeout ~= nil then check.callable(on_timeout, 2, "add_timeout") end
     local timed_out = false
     local call = neap.call_later(seconds, function()
         timed_out = true

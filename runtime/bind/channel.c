@@ -235,7 +235,10 @@ static void get_preference(lua_State *L, void *ch)
 
 static void set_preference(lua_State *L, void *p)
 {
-    lua_Integer n = luaL_checkinteger(L, 3);
+    int whole;
+    lua_Integer n = lua_tointegerx(L, 3, &whole);
+    if (!whole)
+        luaL_error(L, "a channel's preference is -1, 0 or 1");
     ((struct channel *)p)->preference = n < 0 ? -1 : n > 0;
 }
 

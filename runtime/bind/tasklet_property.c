@@ -99,7 +99,8 @@ static void get_name(lua_State *L, void *p)
 static void set_name(lua_State *L, void *p)
 {
     if (!lua_isnil(L, 3))
-        luaL_checkstring(L, 3);
+        if (!lua_isstring(L, 3))
+            luaL_error(L, "a tasklet's name is a string, not a %s", luaL_typename(L, 3));
     tasklet_set(L, 1, SIDE_NAME);
     struct tasklet *t = p;
     if (runtime_of(L)->tracer && tasklet_alive(t) && t->started)
