@@ -362,7 +362,7 @@ end
 -- Makes a failure of an error of the function. One that came from the deferred that it waited
 -- for keeps where it was raised first.
 function Call:failure(err)
-    local traceback, origin = debug.traceback(nil, 2), self.origin
+    local traceback, origin = inside.traceback(2), self.origin
     if origin and rawequal(origin.value, err) and origin.traceback then
         traceback = traceback .. "\nraised first:\n" .. origin.traceback
     end

@@ -78,9 +78,8 @@ function http.serve(opts, handler)
     end
     local listener, err, code = listen(opts)
     if not listener then return nil, err, code end
-    local info = debug.getinfo(2, "fl")
-    return server.serve(listener, set, handler, mode == "reactor", info and info.func,
-        info and info.currentline or -1, opts.on_request)
+    local it = server.serve(listener, set, handler, mode == "reactor", opts.on_request)
+    return it -- no tail call: the server looks for the caller of this function
 end
 
 -- The helpers, each in a module of its own, are loaded on use.

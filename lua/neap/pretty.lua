@@ -4,6 +4,9 @@ local inside = require "neap.inside"
 
 local pretty = {}
 
+---The metatable of any value, whatever its `__metatable` says, unless the host denies `debug`.
+pretty.metatable = debug and debug.getmetatable or getmetatable
+
 ---@class neap.pretty.options
 ---@field depth? integer tables deeper than this are `{...}`; 4
 ---@field width? integer columns; a table that takes more is spread over lines; 80
@@ -119,7 +122,7 @@ function objects.listener(l)
 end
 
 local function userdata(v)
-    local meta = debug.getmetatable(v)
+    local meta = pretty.metatable(v)
     local f = type(meta) == "table" and objects[rawget(meta, "__name")]
     if f then
         local ok, text = pcall(f, v)
@@ -129,6 +132,7 @@ local function userdata(v)
 end
 
 local function func(f)
+    if not debug then return "<function>" end
     local info = debug.getinfo(f, "S")
     if info.what == "C" then return "<function, built in>" end
     return ("<function %s:%d>"):format(info.short_src, info.linedefined)
@@ -264,7 +268,7 @@ local function lay_out(job, list, depth)
 end
 
 local function own_text(t)
-    local meta = debug.getmetatable(t)
+    local meta = pretty.metatable(t)
     return type(meta) == "table" and rawget(meta, "__tostring") and pretty.tostring(t)
 end
 

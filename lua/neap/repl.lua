@@ -92,7 +92,7 @@ end
 
 local function message_of(err)
     if type(err) == "string" or type(err) == "number" then return tostring(err) end
-    local meta = debug.getmetatable(err)
+    local meta = pretty.metatable(err)
     if type(meta) == "table" and rawget(meta, "__tostring") then return pretty.tostring(err) end
     return ("(error object is a %s value)"):format(type(err))
 end

@@ -54,7 +54,7 @@ local function kind(err)
 end
 
 local function with_traceback(err)
-    return { err = err, traceback = debug.traceback(nil, 2) }
+    return { err = err, traceback = inside.traceback(2) }
 end
 
 -- Ends a guarded tasklet: its results, or whatever the handler makes of its error.

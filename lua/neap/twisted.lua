@@ -15,11 +15,6 @@ local function alias(methods, names)
     for theirs, ours in pairs(names) do methods[theirs] = methods[ours] end
 end
 
--- The methods of a userdata of neap: what its __index looks in first.
-local function methods_of(object)
-    return (select(2, debug.getupvalue(debug.getmetatable(object).__index, 1)))
-end
-
 -- Calls f(...) while `clock` is in use: a clock of neap, or the reactor.
 local function on_clock(clock, f, ...)
     if clock == nil or clock == reactor then return f(...) end
@@ -30,7 +25,7 @@ local function on_clock(clock, f, ...)
     return table.unpack(result, 2, result.n)
 end
 
-local deferred_methods = inside.deferred_methods()
+local deferred_methods = inside.methods(neap.deferred())
 alias(deferred_methods, {
     addCallback = "add_callback", addErrback = "add_errback", addBoth = "add_both",
     addCallbacks = "add_callbacks", chainDeferred = "chain_deferred",
@@ -69,9 +64,9 @@ end
 do
     local clock = neap.clock()
     local call = clock:call_later(0, print)
-    methods_of(call).getTime = function(c) return c.time end
+    inside.methods(call).getTime = function(c) return c.time end
     call:cancel()
-    alias(methods_of(clock), { callLater = "call_later", seconds = "now" })
+    alias(inside.methods(clock), { callLater = "call_later", seconds = "now" })
 end
 
 -- ---- defer ----
@@ -196,7 +191,7 @@ missing(threads, "deferToThread", "use deferred_tasklet for what waits")
 missing(threads, "blockingCallFromThread", "use block_on, or blocking_tasklet")
 
 ---A failure of an error, with the traceback of the caller.
-function failure.Failure(err) return inside.new_failure(err, debug.traceback(nil, 2)) end
+function failure.Failure(err) return inside.new_failure(err, inside.traceback(2)) end
 
 return { defer = defer, task = task, reactor = reactor, failure = failure, threads = threads,
     error = tcp.error, protocol = require "neap.twisted.protocol",

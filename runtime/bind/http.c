@@ -11,6 +11,8 @@
 
 enum { ACCEPT_BATCH = 64, REST_MAX = 1024 };
 
+enum { CALLER_OF_CALLER = 2 }; /* of http.serve, which calls serve */
+
 static const struct wait_class full_class = {.what = "room for a client", .outside = true};
 static const struct wait_class drained_class = {.what = "the end of a server", .outside = true};
 
@@ -178,14 +180,26 @@ static void set_limits(lua_State *L, struct http_limits *l)
     l->write_timeout = number(L, "write_timeout");
 }
 
-/* serve(listener, limits, handler, reactor, site, line, on_request): the server, which has
-** begun. The limits are checked and complete. */
+/* Pushes the function that has called http.serve; the line in it, or -1. */
+static int push_site(lua_State *L)
+{
+    lua_Debug ar;
+    if (!lua_getstack(L, CALLER_OF_CALLER, &ar)) {
+        lua_pushnil(L);
+        return -1;
+    }
+    lua_getinfo(L, "fl", &ar);
+    return ar.currentline;
+}
+
+/* serve(listener, limits, handler, reactor, on_request): the server, which has begun. The
+** limits are checked and complete. */
 static int serve(lua_State *L)
 {
     struct listener *l = object_check(L, 1, OBJECT_LISTENER);
     luaL_checktype(L, 2, LUA_TTABLE);
     bind_check_callable(L, 3);
-    lua_settop(L, 7);
+    lua_settop(L, 5);
     struct http_server *server =
         object_new(L, OBJECT_HTTP_SERVER, sizeof *server, SERVER_VALUES);
     server->rt = l->rt;
@@ -194,21 +208,20 @@ static int serve(lua_State *L)
     wait_queue_init(&server->full, &full_class);
     wait_queue_init(&server->drained, &drained_class);
     server->reactor = lua_toboolean(L, 4);
-    server->line = (int)lua_tointeger(L, 6);
-    server->logs = !lua_isnil(L, 7);
+    server->logs = !lua_isnil(L, 5);
     set_limits(L, &server->limits);
     lua_pushvalue(L, 1);
-    lua_setiuservalue(L, 8, SERVER_LISTENER);
+    lua_setiuservalue(L, 6, SERVER_LISTENER);
     lua_pushvalue(L, 3);
-    lua_setiuservalue(L, 8, SERVER_HANDLER);
+    lua_setiuservalue(L, 6, SERVER_HANDLER);
+    server->line = push_site(L);
+    lua_setiuservalue(L, 6, SERVER_SITE);
     lua_pushvalue(L, 5);
-    lua_setiuservalue(L, 8, SERVER_SITE);
-    lua_pushvalue(L, 7);
-    lua_setiuservalue(L, 8, SERVER_HOOK);
+    lua_setiuservalue(L, 6, SERVER_HOOK);
     lua_pushcfunction(L, accept_clients);
-    push_frame(L, 8);
-    tasklet_spawn(L, 4, 1);
-    lua_settop(L, 8);
+    push_frame(L, 6);
+    tasklet_spawn(L, 4, CALLER_OF_CALLER);
+    lua_settop(L, 6);
     return 1;
 }
 

@@ -272,10 +272,18 @@ static int properties(lua_State *L)
     return 1;
 }
 
-/* deferred_methods(): the table of them */
-static int deferred_methods(lua_State *L)
+/* methods(value): the table of them that all objects of its kind share; nil: it is none */
+static int methods(lua_State *L)
 {
-    object_methods(L, OBJECT_DEFERRED);
+    luaL_checkany(L, 1);
+    object_methods_of(L, 1);
+    return 1;
+}
+
+/* traceback(level): debug.traceback(nil, level), which a host may have denied */
+static int traceback(lua_State *L)
+{
+    luaL_traceback(L, L, NULL, (int)luaL_checkinteger(L, 1));
     return 1;
 }
 
@@ -309,7 +317,8 @@ int bind_open_inside(lua_State *L)
         {"call", call},
         {"asked", asked},
         {"throw", bind_throw},
-        {"deferred_methods", deferred_methods},
+        {"methods", methods},
+        {"traceback", traceback},
         {"properties", properties},
         {"modules", modules},
         {"accept_counted", net_accept_counted},

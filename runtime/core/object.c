@@ -157,21 +157,38 @@ void *object_new(lua_State *L, enum object_kind kind, size_t size, int values)
 void object_methods(lua_State *L, enum object_kind kind)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, runtime_of(L)->kinds[kind].ref);
-    lua_getfield(L, -1, "__index");
-    lua_getupvalue(L, -1, 1);
-    lua_replace(L, -3);
-    lua_pop(L, 1);
+    if (lua_getfield(L, -1, "__index") == LUA_TFUNCTION) {
+        lua_getupvalue(L, -1, 1);
+        lua_remove(L, -2);
+    }
+    lua_remove(L, -2);
+}
+
+/* The kind of the value at index i; OBJECT_KINDS: it is no object of ours. */
+static int kind_of(lua_State *L, int i)
+{
+    struct runtime *rt = runtime_of(L);
+    struct object *o = lua_rawlen(L, i) < sizeof *o ? NULL : lua_touserdata(L, i);
+    int kind = o ? 0 : OBJECT_KINDS;
+    while (kind < OBJECT_KINDS && o->kind != &rt->kinds[kind])
+        kind++;
+    return kind;
+}
+
+void object_methods_of(lua_State *L, int i)
+{
+    int kind = kind_of(L, i);
+    if (kind < OBJECT_KINDS)
+        object_methods(L, kind);
+    else
+        lua_pushnil(L);
 }
 
 void object_property_names(lua_State *L, int i)
 {
-    struct runtime *rt = runtime_of(L);
-    struct object *o = lua_rawlen(L, i) < sizeof *o ? NULL : lua_touserdata(L, i);
-    int kind = 0;
-    while (o && kind < OBJECT_KINDS && o->kind != &rt->kinds[kind])
-        kind++;
+    int kind = kind_of(L, i);
     const struct object_property *p =
-        o && kind < OBJECT_KINDS ? rt->kinds[kind].properties : NULL;
+        kind < OBJECT_KINDS ? runtime_of(L)->kinds[kind].properties : NULL;
     p ? lua_newtable(L) : lua_pushnil(L);
     for (int n = 0; p && p->name; p++) {
         lua_pushstring(L, p->name);

@@ -78,8 +78,11 @@ void *object_new(lua_State *L, enum object_kind kind, size_t size, int values);
 /* Pushes a list of the names of the properties of the value at i; nil: it has none. [E] */
 void object_property_names(lua_State *L, int i);
 
-/* Pushes the table of the methods of a kind that has some. */
+/* Pushes the table of the methods of a kind, nil: it has none. */
 void object_methods(lua_State *L, enum object_kind kind);
+
+/* The same of the value at index i, which may be no object. */
+void object_methods_of(lua_State *L, int i);
 
 /* Raises the argument error of an object_check that failed (runtime.h). [E] */
 void object_type_error(lua_State *L, int i, enum object_kind kind);

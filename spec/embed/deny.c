@@ -287,6 +287,29 @@ static void check_text(void)
     neap_free(N);
 }
 
+/* The library's own modules do without what is denied. */
+static void check_library(void)
+{
+    static const char *const chunks[] = {
+        "local http = require 'neap.http' "
+        "http.serve({host = '127.0.0.1'}, function() return '' end):close()",
+        "require 'neap.twisted'.failure.Failure 'f'",
+        "local f = neap.inline_callbacks(function() error 'raised' end) "
+        "f():add_errback(function(failure) assert(failure.value:find 'raised') end)",
+        "local stackless = require 'neap.stackless' stackless.tasklet(print) stackless.run()",
+        "assert(require 'neap.pretty'.format({print, io.stdout, spawn(print)}):find "
+        "'function')",
+    };
+    neap *N = open_one(NEAP_DEBUG);
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        if (!runs(N, chunks[i])) {
+            fprintf(stderr, "without debug: %s\n", failed.text);
+            exit(1);
+        }
+    }
+    neap_free(N);
+}
+
 int main(void)
 {
     char folder[] = "/tmp/deny.XXXXXX";
@@ -305,6 +328,7 @@ int main(void)
     check_unreachable(all);
     check_modules(all);
     check_text();
+    check_library();
     CHECK(unlink("denied_file.lua") == 0 && unlink("denied_code.lua") == 0);
     CHECK(rmdir(folder) == 0);
     return 0;

@@ -20,19 +20,16 @@ local function tables_of(value)
         list[#list + 1] = t
     end
     add(value)
-    local meta = debug.getmetatable(value)
+    local meta = pretty.metatable(value)
     while type(meta) == "table" and #list < 20 do
         local index = rawget(meta, "__index")
         if type(index) == "function" then
-            for i = 1, 5 do -- those of neap keep their methods in an upvalue
-                local _, up = debug.getupvalue(index, i)
-                add(up)
-            end
+            add(inside.methods(value))
             break
         end
         if type(index) ~= "table" or seen[index] then break end
         add(index)
-        meta = debug.getmetatable(index)
+        meta = pretty.metatable(index)
     end
     return list
 end

@@ -65,7 +65,7 @@ local function address(host, port) return { type = "TCP", host = host, port = po
 
 -- Adds Twisted's names to the methods that all transports of neap share.
 local function add_names(transport)
-    local _, methods = debug.getupvalue(debug.getmetatable(transport).__index, 1)
+    local methods = inside.methods(transport)
     if methods.loseConnection then return end
     methods.loseConnection, methods.abortConnection = methods.lose_connection, methods.abort
     methods.writeSequence = methods.write
