@@ -291,9 +291,9 @@ static void on_signal(int signal)
 static void test_children(void)
 {
     struct sigaction before = {.sa_handler = on_signal}, after;
-    int status;
-    sigaction(SIGCHLD, &before, NULL);
-    sigaction(SIGPIPE, &before, NULL);
+    int of[] = {SIGCHLD, SIGPIPE}, status;
+    for (int i = 0; i < 2; i++)
+        sigaction(of[i], &before, NULL);
     neap *N = open_one();
     pid_t child = fork();
     if (child == 0)
@@ -305,9 +305,10 @@ static void test_children(void)
     CHECK(neap_run(N) == NEAP_OK);
     CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 3);
     CHECK(pipes == 0);
-    int of[] = {SIGCHLD, SIGPIPE};
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         CHECK(sigaction(of[i], NULL, &after) == 0 && after.sa_handler == on_signal);
+        signal(of[i], SIG_DFL); /* it would interrupt the stock io.popen of the next */
+    }
     neap_free(N);
 }
 
