@@ -19,7 +19,7 @@ static uint32_t check_capacity(lua_State *L, int i)
 }
 
 /* channel([capacity]), channel(name[, capacity]): that name's, made at the first call */
-static int new (lua_State *L)
+static int new_channel(lua_State *L)
 {
     if (lua_type(L, 1) != LUA_TSTRING) {
         channel_push(L, check_capacity(L, 1));
@@ -84,40 +84,33 @@ static int try_receive(lua_State *L)
     return lua_gettop(L) - 1;
 }
 
-static int send_next(lua_State *L, int status, lua_KContext n);
+/* The frame of send_sequence: the channel, then the iterator's three values, then what the
+** iterator has given. */
+enum { SEQUENCE_F = 2, SEQUENCE_STATE, SEQUENCE_CONTROL, SEQUENCE_VALUE };
 
-/* The frame of send_sequence: the channel, then the iterator's three values. */
-enum { SEQUENCE_F = 2, SEQUENCE_STATE, SEQUENCE_CONTROL };
-
-/* The iterator has given a value (at the top): sends it, then asks for the next. */
-static int send_given(lua_State *L, int status, lua_KContext n)
+/* Asks the iterator and sends what it gives, in turns, until that is nil. step: how often it
+** has asked and sent; even: the next is to ask. */
+static int send_on(lua_State *L, int status, lua_KContext step)
 {
     (void)status;
-    lua_settop(L, SEQUENCE_CONTROL + 1);
-    if (lua_isnil(L, -1)) {
-        lua_pushinteger(L, n);
-        return 1;
-    }
-    lua_pushvalue(L, -1);
-    lua_replace(L, SEQUENCE_CONTROL);
-    lua_pushcfunction(L, send);
-    lua_insert(L, -2);
-    lua_pushvalue(L, 1);
-    lua_insert(L, -2);
-    lua_callk(L, 2, 0, n + 1, send_next);
-    return send_next(L, LUA_OK, n + 1);
-}
-
-static int send_next(lua_State *L, int status, lua_KContext n)
-{
-    (void)status;
-    for (;;) {
-        lua_settop(L, SEQUENCE_CONTROL);
-        lua_pushvalue(L, SEQUENCE_F);
-        lua_pushvalue(L, SEQUENCE_STATE);
-        lua_pushvalue(L, SEQUENCE_CONTROL);
-        lua_callk(L, 2, 1, n, send_given);
-        return send_given(L, LUA_OK, n);
+    for (;; step++) {
+        bool given = step % 2;
+        lua_settop(L, given ? SEQUENCE_VALUE : SEQUENCE_CONTROL);
+        if (!given) {
+            lua_pushvalue(L, SEQUENCE_F);
+            lua_pushvalue(L, SEQUENCE_STATE);
+            lua_pushvalue(L, SEQUENCE_CONTROL);
+            lua_callk(L, 2, 1, step + 1, send_on);
+        } else if (lua_isnil(L, SEQUENCE_VALUE)) {
+            lua_pushinteger(L, step / 2);
+            return 1;
+        } else {
+            lua_copy(L, SEQUENCE_VALUE, SEQUENCE_CONTROL);
+            lua_pushcfunction(L, send);
+            lua_pushvalue(L, 1);
+            lua_pushvalue(L, SEQUENCE_VALUE);
+            lua_callk(L, 2, 0, step + 1, send_on);
+        }
     }
 }
 
@@ -146,7 +139,7 @@ static int send_sequence(lua_State *L)
         lua_settop(L, SEQUENCE_CONTROL);
         bind_check_callable(L, 2);
     }
-    return send_next(L, LUA_OK, 0);
+    return send_on(L, LUA_OK, 0);
 }
 
 /* for v in ch do: called with the channel, nil and the last value */
@@ -275,7 +268,8 @@ static int select_(lua_State *L)
 
 void bind_channels(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"channel", new}, {"select", select_}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"channel", new_channel}, {"select", select_}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"send", send},
         {"receive", receive},
