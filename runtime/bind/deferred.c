@@ -16,7 +16,7 @@ static void check(lua_State *L)
 }
 
 /* deferred([canceller]) */
-static int new (lua_State *L)
+static int new_deferred(lua_State *L)
 {
     bool canceller = !lua_isnoneornil(L, 1);
     if (canceller)
@@ -462,7 +462,7 @@ static void get_tasklet(lua_State *L, void *d)
 void bind_deferreds(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"deferred", new},
+        {"deferred", new_deferred},
         {"block_on", block_on},
         {"deferred_tasklet", deferred_tasklet},
         {"blocking_tasklet", blocking_tasklet},

@@ -96,9 +96,6 @@ static int stats(lua_State *L)
     return 1;
 }
 
-/* lend_stdio(): the standard descriptors are the script's: neap.stdin and so on are there,
-** reading standard input, io.popen and os.execute block only the caller */
-/* return_stdio(): a file on standard input goes on behind what the script has taken */
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {

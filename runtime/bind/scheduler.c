@@ -94,7 +94,8 @@ static int getcurrent(lua_State *L)
 static int getmain(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
-    rt->main &&tasklet_alive(rt->main) ? tasklet_push(L, rt->main) : lua_pushnil(L);
+    bool alive = rt->main && tasklet_alive(rt->main);
+    alive ? tasklet_push(L, rt->main) : lua_pushnil(L);
     return 1;
 }
 

@@ -514,6 +514,8 @@ static void replace(lua_State *L, const luaL_Reg *functions)
     }
 }
 
+/* neap.host.lend_stdio(): the standard descriptors are the script's: neap.stdin and so on are
+** there, reading standard input, io.popen and os.execute block only the caller */
 int bind_lend_stdio(lua_State *L)
 {
     static const luaL_Reg io[] = {
@@ -533,6 +535,7 @@ int bind_lend_stdio(lua_State *L)
     return 0;
 }
 
+/* neap.host.return_stdio(): a file on standard input goes on behind what the script has taken */
 int bind_return_stdio(lua_State *L)
 {
     unread_stdin(L);

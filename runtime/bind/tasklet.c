@@ -88,7 +88,7 @@ static int setup(lua_State *L)
 }
 
 /* tasklet([f]) */
-static int new (lua_State *L)
+static int new_tasklet(lua_State *L)
 {
     lua_settop(L, 1);
     if (!lua_isnil(L, 1) && !bind_callable(L, 1))
@@ -253,7 +253,7 @@ static int kill(lua_State *L)
 }
 
 /* t:throw(err[, pending]) */
-static int throw(lua_State * L)
+static int throw_(lua_State *L)
 {
     struct tasklet *t = check(L, 1);
     luaL_checkany(L, 2);
@@ -324,7 +324,8 @@ static int to_string(lua_State *L)
 
 void bind_tasklets(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"tasklet", new}, {"spawn", spawn}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"tasklet", new_tasklet}, {"spawn", spawn}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"bind", bind},
         {"setup", setup},
@@ -333,7 +334,7 @@ void bind_tasklets(lua_State *L)
         {"run", run},
         {"switch", switch_},
         {"kill", kill},
-        {"throw", throw},
+        {"throw", throw_},
         {"join", join},
         {"traceback", traceback},
         {"set_atomic", set_atomic},

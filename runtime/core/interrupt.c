@@ -4,7 +4,7 @@
 
 static const char text[] = "interrupted";
 
-static int throw(lua_State * L)
+static int throw_interrupted(lua_State *L)
 {
     struct runtime *rt = runtime_of(L);
     error_push(L, ERROR_INTERRUPTED, text);
@@ -22,7 +22,8 @@ void interrupt_take(struct runtime *rt)
     if (!rt->main) {
         atomic_store(&rt->stop, true);
         atomic_store(&rt->interrupt, INTERRUPT_RAISED); /* nobody will catch it */
-    } else if (rt->main != rt->current && runtime_enter(rt, throw, NULL) != LUA_OK) {
+    } else if (rt->main != rt->current &&
+               runtime_enter(rt, throw_interrupted, NULL) != LUA_OK) {
         atomic_store(&rt->signalled, true); /* no memory: at the next turn */
     }
 }
