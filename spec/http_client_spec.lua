@@ -747,6 +747,33 @@ describe("redirects", function()
     end)
 end)
 
+-- Cookies that are set on host/path, and what host/path is then sent.
+local rules = {
+    -- domains, of which one that is a public suffix is nobody's
+    { "a.example.com", "/", "x=1", "a.example.com", "/", "x=1" },
+    { "example.com", "/", "x=1", "a.example.com", "/" },
+    { "a.example.com", "/", "x=1; Domain=example.com", "b.example.com", "/", "x=1" },
+    { "a.example.com", "/", "x=1; Domain=.example.com", "example.com", "/", "x=1" },
+    { "a.example.com", "/", "x=1; Domain=example.com", "badexample.com", "/" },
+    { "a.example.com", "/", "x=1; Domain=other.com", "other.com", "/" },
+    { "a.example.com", "/", "x=1; Domain=com", "b.com", "/" },
+    { "a.example.co.uk", "/", "x=1; Domain=co.uk", "b.co.uk", "/" },
+    { "127.0.0.1", "/", "x=1; Domain=0.0.1", "127.0.0.1", "/" },
+    -- paths
+    { "a.example.com", "/p/q", "x=1", "a.example.com", "/p/z", "x=1" },
+    { "a.example.com", "/p/q", "x=1", "a.example.com", "/z" },
+    { "a.example.com", "/", "x=1; Path=/p", "a.example.com", "/pq" },
+    { "a.example.com", "/", "x=1; Path=/p", "a.example.com", "/p/q", "x=1" },
+    -- over plain HTTP none is secure
+    { "a.example.com", "/", "x=1; Secure", "a.example.com", "/" },
+    { "a.example.com", "/", "__Host-x=1; Path=/", "a.example.com", "/" },
+    { "a.example.com", "/", "__Secure-x=1", "a.example.com", "/" },
+    -- ends
+    { "a.example.com", "/", "x=1; Max-Age=0", "a.example.com", "/" },
+    { "a.example.com", "/", "x=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "a.example.com", "/" },
+    { "a.example.com", "/", "x=1; Max-Age=100", "a.example.com", "/", "x=1" },
+}
+
 describe("cookies", function()
     it("are kept by a session, for their host", function()
         serving(function(req) return req.headers.cookie or "none" end, function(_, other)
@@ -767,6 +794,44 @@ describe("cookies", function()
                 local server = http.get(base .. "/set")
                 assert.equal("none", server.body)
             end)
+        end)
+    end)
+
+    -- Beside a server that sets the cookie that it is told to and says which it was sent.
+    local function baking(f)
+        local resolve = net.resolve
+        local _ <close> = closing(function() net.resolve = resolve end)
+        net.resolve = function() return { "127.0.0.1" } end
+        serving(function(req)
+            return 200, { ["Set-Cookie"] = req.headers["x-set"] },
+                table.concat(req.headers:all "cookie", " and ")
+        end, function(_, base)
+            local port = base:match ":%d+$"
+            f(function(session, host, path, headers)
+                local url = "http://" .. host .. port .. path
+                return assert(session:get(url, { headers = headers })).body
+            end)
+        end)
+    end
+
+    it("go by the rules", function()
+        baking(function(ask)
+            for i, rule in ipairs(rules) do
+                local session <close> = http.session()
+                ask(session, rule[1], rule[2], { ["X-Set"] = rule[3] })
+                assert.equal(rule[6] or "", ask(session, rule[4], rule[5]), i)
+            end
+        end)
+    end)
+
+    it("of a session and of a request go in one line", function()
+        baking(function(ask)
+            local session <close> = http.session()
+            ask(session, "a.example.com", "/", { ["X-Set"] = "x=1" })
+            assert.equal("x=1; y=2; z=3",
+                ask(session, "a.example.com", "/", { Cookie = { "y=2", "z=3" } }))
+            assert.equal("y=2", ask(session, "example.com", "/", { Cookie = "y=2" }))
+            assert.equal("", ask(session, "example.com", "/"))
         end)
     end)
 end)

@@ -229,6 +229,7 @@ static void set_identity(lua_State *L, struct transfer *t)
     t->secret = set_text(L, e, TARGET, "user", CURLOPT_USERNAME);
     if (t->secret && !set_text(L, e, TARGET, "password", CURLOPT_PASSWORD))
         curl_easy_setopt(e, CURLOPT_PASSWORD, "");
+    set_text(L, e, REQUEST, "cookies", CURLOPT_COOKIE);
     t->secret |= set_text(L, e, REQUEST, "cert", CURLOPT_SSLCERT);
     t->secret |= set_text(L, e, REQUEST, "key", CURLOPT_SSLKEY);
 }

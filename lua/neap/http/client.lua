@@ -261,7 +261,7 @@ local IDEMPOTENT = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT 
 -- The lines of the head that libcurl does not know itself; nil: none.
 local function lines(r)
     if not (next(r.headers) or r.out or r.pieces) then return nil end
-    local list = fields.lines(r.headers)
+    local list = fields.lines(r.headers, "cookie")
     if (r.out or r.pieces) and not r.headers.expect then list[#list + 1] = "Expect:" end
     return list
 end
@@ -280,6 +280,8 @@ local function begin(session, r)
         patience = math.max(patience - (now() - began), 0)
     end
     if session.closed then return nil, "closed", "ECLOSED" end
+    local cookies = r.headers.cookie
+    r.cookies = cookies and table.concat(cookies, "; ") -- libcurl adds the session's
     r.idempotent = IDEMPOTENT[r.method] and not r.pieces
     return session.pool:start(r, target, lines(r), known, patience)
 end

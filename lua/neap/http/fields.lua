@@ -90,12 +90,13 @@ function fields.check(headers)
     return checked
 end
 
----The lines of such headers, by name.
+---The lines of such headers, in the order of their names.
 ---@param headers table<string, string[]>
+---@param but string one that is left out
 ---@return string[]
-function fields.lines(headers)
+function fields.lines(headers, but)
     local names, lines = {}, {}
-    for name in pairs(headers) do names[#names + 1] = name end
+    for name in pairs(headers) do names[#names + 1] = name ~= but and name or nil end
     table.sort(names)
     for _, name in ipairs(names) do
         local list = headers[name]
