@@ -192,7 +192,8 @@ static size_t open_records(struct tls *t, const char *from, size_t n, char *to)
     if (!t->ready)
         t->ready = SSL_is_init_finished(c->ssl);
     t->stuck = t->stuck && !t->error && SSL_in_init(c->ssl);
-    SSL_free_buffers(c->ssl); /* a message of the handshake leaves one for writing */
+    if (total == 0 || !c->context->server) /* to a client, tickets come along with text */
+        SSL_free_buffers(c->ssl);          /* a message of TLS's own leaves one for writing */
     c->in_length = 0;
     return total;
 }
