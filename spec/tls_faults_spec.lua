@@ -153,19 +153,25 @@ describe("tls withstands", function()
         assert.same({ 0, "answer\n", "" }, { peer:wait() })
     end)
 
-    it("a byte that is changed anywhere: never wrong text", function()
+    -- For proxy: changes that byte of what goes this way.
+    local function changing(way, at)
+        local seen = 0
+        return function(data, direction, send)
+            if direction ~= way then return send(data) end
+            local i = at - seen
+            seen = seen + #data
+            if 1 <= i and i <= #data then
+                data = data:sub(1, i - 1) .. string.char(data:byte(i) ~ 1) .. data:sub(i + 1)
+            end
+            send(data)
+        end
+    end
+
+    it("a byte that is changed on its way from it: never wrong text", function()
         local listener <close> = listen()
         listener:start(echo)
         for at = 50, 4000, 397 do
-            local seen = 0
-            local port, done = proxy(listener.port, function(data, way, send)
-                if way == "down" and seen < at and at <= seen + #data then
-                    local i = at - seen
-                    data = data:sub(1, i - 1) .. string.char(data:byte(i) ~ 1) .. data:sub(i + 1)
-                end
-                if way == "down" then seen = seen + #data end
-                send(data)
-            end)
+            local port, done = proxy(listener.port, changing("down", at))
             local client, err, code = dial(port)
             if client then
                 client:write(("y"):rep(5000))
@@ -176,6 +182,27 @@ describe("tls withstands", function()
             end
             assert.is_string(err)
             assert.is_truthy(({ EPROTO = true, ECERT = true })[code], err)
+            done()
+        end
+    end)
+
+    it("a byte that is changed on its way to it", function()
+        local listener <close> = listen()
+        local told = channel()
+        listener:start(function(stream) told:send(stream:read(5000)) end)
+        for at = 50, 4000, 397 do
+            local port, done = proxy(listener.port, changing("up", at))
+            local dialling = spawn(function()
+                local client <close> = dial(port)
+                if client then
+                    client:write(("y"):rep(5000))
+                    client:read()
+                end
+            end)
+            local text, err, code = told:receive()
+            assert.is_nil(text)
+            assert.equal("EPROTO", code, err)
+            neap.must(dialling:join())
             done()
         end
     end)

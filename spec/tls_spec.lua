@@ -307,6 +307,10 @@ describe("tls", function()
             assert.equal("hostname mismatch", at("example.test"))
             refused("hostname mismatch", ca:issue { names = "DNS:*" })
             refused("hostname mismatch", ca:issue { names = "DNS:loc*st" })
+            for _, name in ipairs { "a*.example.test", "*a.example.test" } do
+                refused("hostname mismatch", ca:issue { names = "DNS:" .. name },
+                    { ca = ca.cert, hostname = "aa.example.test" })
+            end
         end)
 
         it("refuses a client's certificate in a server's place", function()
@@ -388,8 +392,10 @@ describe("tls", function()
             assert.equal("tls: " .. missing .. ": No such file or directory",
                 failing { cert = missing })
             assert.match("^tls: " .. junk .. ": no start line$", failing { cert = junk })
-            assert.match("^tls: " .. torn .. ": bad end line$",
-                failing { cert = torn, key = good.key })
+            for _, options in ipairs { { cert = torn, key = good.key },
+                { cert = good.cert, key = good.key, ca = torn } } do
+                assert.equal("tls: " .. torn .. ": bad end line", failing(options))
+            end
             for _, options in ipairs { { cert = followed }, { cert = good.cert, key = followed },
                 { cert = good.cert, key = good.key, ca = followed } } do
                 assert.equal("tls: " .. followed .. ": text after the last block",
@@ -407,6 +413,17 @@ describe("tls", function()
             assert.is_nil(stream)
             assert.equal("tls: " .. missing .. ": No such file or directory", err)
             assert.equal("ENOENT", code)
+        end)
+
+        it("that fail are nothing to a handshake that is going on", function()
+            local listener <close> = listen()
+            local dialling = spawn(dial, listener.port)
+            local server <close> = neap.must(listener:accept())
+            neap.wait_fd(server.fd, "r")
+            assert.is_string(failing { cert = ca:file("junk.pem", "junk\n") })
+            assert.is_table(neap.must(server:tls()))
+            local _, client = neap.must(dialling:join())
+            client:close()
         end)
 
         it("do not ask anybody for a passphrase", function()
@@ -911,9 +928,10 @@ describe("tls", function()
             end)
         end
 
-        local function refuses(options, why)
+        local function refuses(options, why, identity)
             local told = channel()
-            local listener <close> = listen()
+            local listener <close> = listen(identity and
+                { cert = identity.cert, key = identity.key })
             spawn(function()
                 local stream <close> = neap.must(listener:accept())
                 told:send(select(2, stream:read()))
@@ -928,6 +946,21 @@ describe("tls", function()
 
         it("refuses a client that wants an exchange of keys that costs a lot", function()
             refuses("-groups ffdhe8192", "tls: no suitable key share")
+        end)
+
+        it("refuses a client that wants no forward secrecy, or an old kind of cipher", function()
+            local rsa = ca:issue { newkey = "rsa:2048" }
+            for _, cipher in ipairs { "AES128-GCM-SHA256", "DHE-RSA-AES128-GCM-SHA256",
+                "ECDHE-RSA-AES128-SHA256" } do
+                refuses("-tls1_2 -cipher " .. cipher, "tls: no shared cipher", rsa)
+            end
+        end)
+
+        it("keeps no sessions: a client without tickets has none", function()
+            local listener <close> = listen()
+            listener:start(function(stream) stream:write(stream:read("L")) end)
+            assert.match("\n *Session%-ID: \n", (s_client(listener.port, "x\n",
+                "-ign_eof -tls1_2 -no_ticket")))
         end)
 
         it("chooses the cipher, not s_client", function()
@@ -953,8 +986,9 @@ describe("tls", function()
         end)
 
         it("agrees with s_client on a protocol, its certificate and a session", function()
+            local a = ca:issue { cn = "a" }
             local listener <close> = listen { cert = good.cert, key = good.key, ca = ca.cert,
-                alpn = { "b", "a" } }
+                alpn = { "b", "a" }, sni = { ["a.test"] = { cert = a.cert, key = a.key } } }
             listener:start(function(stream)
                 local state = stream:tls()
                 stream:write(stream:read(), " ", state.alpn, " ", state.peer.subject, " ",
@@ -964,6 +998,9 @@ describe("tls", function()
             local file = ca:path("session.pem")
             local first = s_client(listener.port, "x\n", own .. "-sess_out " .. file)
             assert.match("x b CN=neap test false\n", first)
+            local asked = "\nAcceptable client certificate CA names\nCN = neap test CA\n"
+            assert.match(asked, first)
+            assert.match(asked, (s_client(listener.port, "x\n", own .. "-servername a.test")))
             local second = s_client(listener.port, "y\n", own .. "-sess_in " .. file)
             assert.match("y b CN=neap test true\n", second)
             assert.match("\nReused, TLSv1.3", second)
@@ -995,6 +1032,23 @@ describe("tls", function()
             local _, complained = s_client(listener.port, "R\n", "-tls1_2")
             assert.match("no renegotiation", complained)
             assert.is_true(told:receive())
+        end)
+
+        it("does not negotiate again with s_server either", function()
+            local words = ca:path("words")
+            assert.equal(0, (child.shell("mkfifo " .. words)))
+            local server = child.start({ "openssl", "s_server", "-accept", address:format(0),
+                "-cert", good.cert, "-key", good.key, "-tls1_2" }, "exec <" .. words)
+            local typed <close> = assert(io.open(words, "w"))
+            local port = server:printed("ACCEPT [%d.]+:(%d+)")
+            local client <close> = neap.must(dial(tonumber(port)))
+            local function type_in(line) assert(typed:write(line, "\n"):flush()) end
+            type_in("text")
+            assert.equal("text", client:read())
+            type_in("r")
+            assert.same({ nil, "tls: sslv3 alert handshake failure", "EPROTO" },
+                { client:read() })
+            server:kill()
         end)
 
         it("serves curl, and asks it for its certificate", function()

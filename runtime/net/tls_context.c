@@ -237,8 +237,10 @@ static bool add_host(lua_State *L, struct context *c, struct problem *p)
     h->ctx = new_ctx(c);
     bool ok = h->ctx ? tls_load_identity(h->ctx, cert, key, p)
                      : tls_complain(p, "ENOMEM", name, "not enough memory");
-    if (ok) /* by which a client's certificate is verified */
+    if (ok) { /* by which a client's certificate is verified, and chosen */
         SSL_CTX_set1_cert_store(h->ctx, SSL_CTX_get_cert_store(c->ctx));
+        SSL_CTX_set_client_CA_list(h->ctx, SSL_dup_CA_list(SSL_CTX_get_client_CA_list(c->ctx)));
+    }
     lua_settop(L, entry);
     return ok;
 }
