@@ -142,7 +142,7 @@ bool net_bind_address(lua_State *L, int i, struct address *a)
     lua_Integer port = whole ? 0 : lua_tointegerx(L, -1, &whole);
     const char *host = lua_tostring(L, -2);
     if (!host || !whole || port < 0 || port > 65535)
-        net_bad_option(L, "bind", "a host in figures, or { host =, port = } expected");
+        return net_bad_option(L, "bind", "a host in figures, or { host =, port = } expected");
     bool ok = address_parse(a, host, (int)port) == 0;
     lua_pop(L, 2);
     return ok;

@@ -38,7 +38,8 @@ static int ref_tostring(lua_State *L)
     return 1;
 }
 
-/* Pushes the table of a type's references; NULL-safe: nil if there is none and !make. */
+/* Pushes the table of a type's references; if there is none it is made, or (make false) nil is
+** pushed and false returned. */
 static bool push_type(lua_State *L, neap *N, const char *type, bool make)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, N->refs_ref);
