@@ -183,7 +183,7 @@ describe("a cookie", function()
         assert.equal("sid=x1; Path=/; Secure; HttpOnly; SameSite=Lax", http.cookie("sid", "x1"))
         assert.equal("n=7; Path=/a; Domain=b.example; Max-Age=60; " ..
             "Expires=Sun, 06 Nov 1994 08:49:37 GMT; SameSite=Strict", http.cookie("n", 7, {
-            path = "/a", domain = "b.example", max_age = 60, expires = 784111777, secure = false,
+            path = "/a", domain = "b.example", max_age = 60, expires = 784111777.5, secure = false,
             http_only = false, same_site = "strict" }))
     end)
 
@@ -204,7 +204,10 @@ describe("a cookie", function()
         refuses("n", "v", { same_site = "no" })
         refuses("n", "v", { same_site = "none", secure = false })
         refuses("__Host-n", "v", { secure = false })
+        refuses("__Host-n", "v", { domain = "b.example" })
+        refuses("__Host-n", "v", { path = "/a" })
         refuses("n", "v", { max_age = 1.5 })
+        refuses("n", "v", { expires = "tomorrow" })
         refuses("n", "v", { maxage = 1 })
     end)
 end)

@@ -39,9 +39,15 @@ local function check_options(name, opts)
     if opts.max_age and math.type(opts.max_age) ~= "integer" then
         error("bad option 'max_age' (whole seconds expected)", 3)
     end
+    if opts.expires and type(opts.expires) ~= "number" then
+        error("bad option 'expires' (seconds since 1970 expected)", 3)
+    end
     local secure, must = opts.secure ~= false, site == "None" or name:lower():find("^__secure%-")
     if not secure and (must or name:lower():find("^__host%-")) then
         error("such a cookie must be secure", 3)
+    end
+    if name:lower():find("^__host%-") and (opts.domain or (opts.path or "/") ~= "/") then
+        error("such a cookie has no domain, and path \"/\"", 3)
     end
     return site, secure
 end
@@ -58,7 +64,7 @@ local function make(name, value, opts)
     local function add(text) parts[#parts + 1] = text end
     if opts.domain then add("Domain=" .. check_text("domain", opts.domain)) end
     if gone or opts.max_age then add(("Max-Age=%d"):format(gone and 0 or opts.max_age)) end
-    if opts.expires and not gone then add("Expires=" .. date.format(opts.expires)) end
+    if opts.expires and not gone then add("Expires=" .. date.format(math.floor(opts.expires))) end
     if secure then add("Secure") end
     if opts.http_only ~= false then add("HttpOnly") end
     add("SameSite=" .. site)
