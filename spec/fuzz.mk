@@ -10,10 +10,15 @@ FUZZ_FLAGS = $(if $(LLHTTP_SSE),-msse4.2) -UNEAP_LLHTTP_SSE42 -g -O1 -fsanitize=
 FUZZ_http = runtime/http/parser.c runtime/http/body.c \
 	$(if $(LLHTTP_LIBS),,$(addprefix $(LLHTTP)/,api.c http.c llhttp.c))
 FUZZ_net = runtime/net/scan.c runtime/net/address.c
+FUZZ_dns = $(src_names)
+# CARES=... takes a static c-ares that was built with these FLAGS, too
+CARES = -lcares
+LIBS_dns = $(CARES) $(LUA_A) -lm -ldl $(addprefix -Wl$(comma)--wrap=,socket connect sendmsg recvfrom)
+comma := ,
 
-build/fuzz/%: spec/fuzz/%.c $(FUZZ_http) $(FUZZ_net)
+build/fuzz/%: spec/fuzz/%.c $(FUZZ_http) $(FUZZ_net) $(FUZZ_dns)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -std=gnu11 $(CPPFLAGS) $(FUZZ_FLAGS) -w -Iruntime -o $@ $< $(FUZZ_$*) $(LLHTTP_LIBS)
+	$(FUZZ_CC) -std=gnu11 $(CPPFLAGS) $(FUZZ_FLAGS) -w -Iruntime -isystem $(LUA_INC) -o $@ $< $(FUZZ_$*) $(LLHTTP_LIBS) $(LIBS_$*)
 
 fuzz-%: build/fuzz/% neap
 	@mkdir -p build/fuzz/$*-corpus
