@@ -218,6 +218,23 @@ describe("connect by name, family by family,", function()
         assert.equal("::1", found)
     end)
 
+    it("prefers IPv4 to local addresses of IPv6, as RFC 6724 does", function()
+        local s <close> = set()
+        local file <close> = assert(io.open("/proc/net/if_inet6"))
+        local figures = file:read("a"):match "f[cd]%x+"
+        if not figures or #figures ~= 32 then return end -- there is none here
+        local address = figures:gsub("%x%x%x%x", "%0:", 7)
+        local four <close>, sixth = race.both("127.0.0.1", address)
+        local _ <close> = sixth
+        s:answer(function(q)
+            return dns.answer(q, { dns.record(q.type, q.type == "A" and FOUR or address) })
+        end)
+        for family = 4, 6, 2 do -- so that both are known
+            neap.must(net.resolve("a.test.", { family = family, servers = s.server.servers }))
+        end
+        s:assert_at("127.0.0.1", s:connect(four.port))
+    end)
+
     it("takes in what comes when the other family is being tried", function()
         local s <close> = set()
         local silent <close>, heard = mute_and_heard("127.0.0.1", "::1")

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A question of a search. */
 struct question {
@@ -60,6 +61,56 @@ static void give(struct lookup *l, const struct name_address *from)
     l->found(l, &a);
 }
 
+/* Where RFC 6724's table of policies has an address: in one of the two rows above that of
+** IPv4, or below. */
+enum { ABOVE_LOOPBACK, ABOVE_GLOBAL, BELOW };
+
+static int policy(const struct in6_addr *a)
+{
+    const uint8_t *b = a->s6_addr;
+    if (IN6_IS_ADDR_LOOPBACK(a))
+        return ABOVE_LOOPBACK;
+    if (IN6_IS_ADDR_V4COMPAT(a) || IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_SITELOCAL(a))
+        return BELOW;
+    if ((b[0] & 0xfe) == 0xfc || (b[0] == 0x20 && b[1] == 0x02) ||
+        (b[0] == 0x3f && b[1] == 0xfe) || memcmp(b, "\x20\x01\0\0", 4) == 0)
+        return BELOW;
+    return ABOVE_GLOBAL;
+}
+
+/* The address of ours from which a connection to that one would come; false: none would. */
+static bool source_of(const struct in6_addr *a, struct in6_addr *source)
+{
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons(53), .sin6_addr = *a};
+    socklen_t n = sizeof to;
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
+              getsockname(fd, (struct sockaddr *)&to, &n) == 0;
+    close(fd);
+    *source = to.sin6_addr;
+    return ok;
+}
+
+/* Whether RFC 6724 has the best of a name's IPv6 addresses before those of IPv4. */
+static bool is_above_four(const struct in6_addr *a)
+{
+    struct in6_addr source;
+    return policy(a) != BELOW && source_of(a, &source) && policy(&source) == policy(a);
+}
+
+/* Which family is to be tried first, once there are these addresses, too. */
+static unsigned first_family(const struct search *s, const struct query *q)
+{
+    const struct name_address *a = &q->addresses[0];
+    if (q->family == AF_UNSPEC) /* c-ares has put them in order */
+        return bit_of(a->family);
+    if (a->family == AF_INET6)
+        return is_above_four(&a->bytes) ? NAME_SIX : NAME_FOUR;
+    return s->found ? s->owner->first : NAME_FOUR;
+}
+
 static void take_answer(struct search *s, const struct query *q)
 {
     struct lookup *l = s->owner;
@@ -71,9 +122,7 @@ static void take_answer(struct search *s, const struct query *q)
         give(l, &q->addresses[i]);
     if (q->count == 0)
         return;
-    unsigned first = bit_of(q->addresses[0].family);
-    if (!s->found || first == NAME_SIX)
-        l->first = first;
+    l->first = first_family(s, q);
     s->found = true;
 }
 
