@@ -1,4 +1,5 @@
 local child = require "spec.support.child"
+local dns = require "spec.support.dns"
 local http = require "neap.http"
 local net = require "neap.net"
 local blocked = require "system" -- its sleep blocks the thread
@@ -563,6 +564,24 @@ describe("timeouts", function()
             assert.same({ nil, "timeout", "ETIMEDOUT" },
                 { session:get(url, { connect_timeout = 0.1 }) })
         end)
+    end)
+
+    it("end a lookup", function()
+        local silent = dns.start(function() end)
+        local resolve = net.resolve
+        local _ <close> = closing(function()
+            net.resolve = resolve
+            silent:close()
+        end)
+        net.resolve = function(name, opts)
+            opts.servers = silent.servers
+            return resolve(name, opts)
+        end
+        for _, name in ipairs { "timeout", "connect_timeout" } do
+            assert.same({ nil, "timeout", "ETIMEDOUT" },
+                { http.get("http://slow.test/", { [name] = 0.1 }) })
+        end
+        assert.truthy(silent:count("slow.test") > 0)
     end)
 
     it("end one that drips", function()

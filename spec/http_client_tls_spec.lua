@@ -318,12 +318,14 @@ describe("a proxy", function()
 
     it("that cannot be reached is an error", function()
         local session <close> = http.session { proxy = "http://127.0.0.1:1" }
-        local r, _, code = session:get("http://name.invalid/")
-        assert.same({ nil, "ECONNREFUSED" }, { r, code })
-        r, _, code = session:get("http://name.invalid/", { proxy = "http://" })
-        assert.same({ nil, "EINVAL" }, { r, code })
-        r, _, code = session:get("http://name.invalid/", { proxy = "gopher://127.0.0.1:1" })
-        assert.same({ nil, "EPROTONOSUPPORT" }, { r, code })
+        local url = "http://name.invalid/"
+        assert.same({ nil, "GET http://name.invalid/: the proxy: Connection refused",
+            "ECONNREFUSED" }, { session:get(url) })
+        for proxy, code in pairs { ["http://"] = "EINVAL",
+            ["gopher://127.0.0.1:1"] = "EPROTONOSUPPORT" } do
+            local r, _, got = session:get(url, { proxy = proxy })
+            assert.same({ nil, code }, { r, got })
+        end
     end)
 
     it("comes from no environment variable", function()

@@ -241,7 +241,7 @@ static void set_route(lua_State *L, struct transfer *t)
     if (set_text(L, e, REQUEST, "unix", CURLOPT_UNIX_SOCKET_PATH))
         curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L); /* pool_use knows it by no name */
     else if (set_text(L, e, REQUEST, "proxy", CURLOPT_PROXY)) {
-        t->secret = true;
+        t->secret = t->proxied = true;
         return;
     }
     curl_easy_setopt(e, CURLOPT_PROXY, ""); /* not the environment's */

@@ -2,6 +2,7 @@
 #include "http/transfer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -412,6 +413,14 @@ static const char *code_of(CURLcode result)
     return "EPROTO";
 }
 
+/* It could not connect. */
+static void blame_system(struct transfer *t, int error)
+{
+    const char *who = t->proxied ? "the proxy: " : "";
+    snprintf(t->message, sizeof t->message, "%s%s", who, strerrordesc_np(error));
+    fail(t, strerrorname_np(error), t->message);
+}
+
 /* Says why it has failed, where nothing of ours has. */
 static void explain(struct transfer *t, CURLcode result)
 {
@@ -432,7 +441,7 @@ static void explain(struct transfer *t, CURLcode result)
     else if (result == CURLE_RECV_ERROR && refused >= 300) /* by the proxy */
         fail(t, "ECONNREFUSED", t->message);
     else if (result == CURLE_COULDNT_CONNECT && error && strerrorname_np((int)error))
-        fail(t, strerrorname_np((int)error), strerrordesc_np((int)error));
+        blame_system(t, (int)error);
     else
         fail(t, code_of(result), *t->message ? t->message : curl_easy_strerror(result));
 }

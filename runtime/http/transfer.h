@@ -50,6 +50,7 @@ struct transfer {
     bool hungry; /* the next piece is to be fed; libcurl is paused */
 
     bool in_figures; /* what it connects to is an address */
+    bool proxied;    /* it connects to a proxy */
     bool secret;     /* its handle knows what no other request may */
     bool idempotent; /* it may be sent twice */
     unsigned sends;
