@@ -312,6 +312,18 @@ describe("resolve", function()
             end)
         end
 
+        it("addresses of the other family", function()
+            local server <close> = dns.start(function(q)
+                return dns.answer(q, { dns.record("A", "10.0.0.1"),
+                    dns.record("A", "10.0.0.2"), q.name == "both.test" and
+                    dns.record("AAAA", "fd00:0:0:0:0:0:0:1") or nil })
+            end)
+            assert.same({ "fd00::1" }, resolve(server, "both.test", { family = 6 }))
+            assert.equal("ENOTFOUND", (select(3, resolve(server, "a.test", { family = 6 }))))
+            assert.equal("ENOTFOUND", (select(3, net.connect("a.test", 1,
+                { family = 6, servers = server.servers }))))
+        end)
+
         local function survives(make)
             local server <close> = dns.start(function(q) return { make(q), right(q) } end)
             local found, err, code = resolve(server, "a.test", { family = 4 })

@@ -88,19 +88,27 @@ static void keep(struct query *q, int ttl)
     list_push_back(&n->known, &q->all);
 }
 
+/* A server may answer with addresses that were not asked for. */
+static bool is_asked_for(const struct query *q, const struct ares_addrinfo_node *a)
+{
+    return q->family == AF_UNSPEC || q->family == a->ai_family;
+}
+
 int query_take(struct query *q, const struct ares_addrinfo *found)
 {
     int ttl = MAX_TTL;
     size_t n = 0;
     const struct ares_addrinfo_node *a;
     for (a = found->nodes; a; a = a->ai_next)
-        n++;
+        n += is_asked_for(q, a);
     q->addresses = n > 0 ? names_allocate(q->names, n * sizeof *q->addresses) : NULL;
     if (!q->addresses) {
         q->status = n > 0 ? ARES_ENOMEM : ARES_ENODATA;
         return 0;
     }
     for (a = found->nodes; a; a = a->ai_next) {
+        if (!is_asked_for(q, a))
+            continue;
         struct name_address *to = &q->addresses[q->count++];
         to->family = a->ai_family;
         if (a->ai_family == AF_INET)
