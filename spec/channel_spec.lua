@@ -419,6 +419,25 @@ describe("a buffered channel", function()
         assert.equal(put, got)
     end)
 
+    it("never makes who sends give way, whoever waits", function()
+        local ch, order = channel(2), {}
+        local function note(what) order[#order + 1] = what end
+        for i = 1, 2 do
+            spawn(function()
+                for v in ch do note(i .. "<" .. v) end
+            end)
+        end
+        schedule()
+        assert.equal(-2, ch.balance)
+        for i = 1, 4 do
+            ch:send(i)
+            note(">" .. i)
+        end
+        ch:close()
+        schedule()
+        assert.equal(">1 >2 >3 >4 1<1 1<3 1<4 2<2", table.concat(order, " "))
+    end)
+
     it("balance counts waiting tasklets, not buffered values", function()
         local ch = channel(3)
         ch:send(1)

@@ -411,7 +411,7 @@ function model.new(unhandled)
     local function send(c, sent)
         local ch = channels[c]
         if balance(ch) < 0 then
-            local put, gives_way = order(ch, ch.preference < 0)
+            local put, gives_way = order(ch, ch.preference < 0 and ch.capacity == 0)
             hand_over(sent, ch.queue[1], put)
             if gives_way then
                 append(current)

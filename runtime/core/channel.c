@@ -252,9 +252,10 @@ int channel_send(lua_State *L, struct channel *ch, bool error)
     if (runtime_of(L)->on_channel_ref != LUA_NOREF)
         tell(L, true, ch->balance >= 0 && ch->count >= ch->capacity);
     if (ch->balance < 0) {
-        check_switch(L, ch, ch->preference < 0);
+        bool receiver_first = ch->preference < 0 && ch->capacity == 0;
+        check_switch(L, ch, receiver_first);
         struct tasklet *t = hand_over(L, ch, n);
-        if (give_way(L, ch, t, error ? WAKE_RAISE : WAKE_SERVED, ch->preference < 0))
+        if (give_way(L, ch, t, error ? WAKE_RAISE : WAKE_SERVED, receiver_first))
             return wait_switch(L, 0, sent);
         return 0;
     }

@@ -5,7 +5,8 @@
 ---drained; `#ch` is how many values it keeps.
 ---@class channel
 ---@field balance integer how many tasklets wait to send, or (below 0) to receive
----@field preference -1|0|1 settable: who runs on after a hand-over: receiver, neither, sender
+---@field preference -1|0|1 settable: who runs on after a hand-over: receiver, neither, sender;
+--- who sends into a channel with a buffer always does
 ---@field schedule_all boolean settable: after a hand-over others run first
 ---@field queue tasklet[] the tasklets that wait, in order
 ---@field capacity integer how many values it can keep; 0: both sides meet
