@@ -7,9 +7,9 @@ local net = require "neap.net"
 local http = require "neap.http"
 
 -- Built in, but nobody's business. What neap.deferreds and its like hold are fields of `neap`.
-local PRIVATE = { "console", "curl", "deferreds", "exchange", "host", "http%..*", "inside", "list",
-    "names", "pretty", "protocols", "relay", "reload", "repl", "repl%..*", "scope", "tasklets",
-    "time", "twisted%.class", "twisted%.tcp" }
+local PRIVATE = { "check", "console", "curl", "deferreds", "exchange", "host", "http%..*",
+    "inline_callbacks", "inside", "list", "names", "pretty", "protocols", "relay", "reload", "repl",
+    "repl%..*", "scope", "tasklets", "time", "twisted%.class", "twisted%.tcp" }
 
 local function is_private(module)
     for _, pattern in ipairs(PRIVATE) do

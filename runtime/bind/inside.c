@@ -215,6 +215,13 @@ static int is_tasklet(lua_State *L)
     return 1;
 }
 
+/* is_deferred(v) */
+static int is_deferred(lua_State *L)
+{
+    lua_pushboolean(L, object_test(L, 1, OBJECT_DEFERRED) != NULL);
+    return 1;
+}
+
 /* new_failure(err[, traceback]): what errbacks get; a failure stays itself */
 static int new_failure(lua_State *L)
 {
@@ -306,6 +313,7 @@ int bind_open_inside(lua_State *L)
         {"recall", recall},
         {"callable", callable},
         {"is_tasklet", is_tasklet},
+        {"is_deferred", is_deferred},
         {"sleeps", sleeps},
         {"onlooker", onlooker},
         {"observe", observe},

@@ -78,7 +78,7 @@ static int load_on_use(lua_State *L)
         {"deferred_lock", "neap.deferreds"},
         {"deferred_semaphore", "neap.deferreds"},
         {"deferred_queue", "neap.deferreds"},
-        {"inline_callbacks", "neap.deferreds"},
+        {"inline_callbacks", "neap.inline_callbacks"},
         {"reload", "neap.reload"},
     };
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";

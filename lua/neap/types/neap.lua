@@ -203,7 +203,7 @@ neap.race = require("neap.deferreds").race
 neap.deferred_lock = require("neap.deferreds").deferred_lock
 neap.deferred_semaphore = require("neap.deferreds").deferred_semaphore
 neap.deferred_queue = require("neap.deferreds").deferred_queue
-neap.inline_callbacks = require("neap.deferreds").inline_callbacks
+neap.inline_callbacks = require("neap.inline_callbacks").inline_callbacks
 
 -- ---- time ----
 
