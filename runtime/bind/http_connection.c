@@ -193,7 +193,7 @@ static enum next read_head(struct run *r)
     }
     if (r->why == WAKE_TIMEOUT) { /* what came in this very turn still counts */
         c->stream->hot = true;
-        if (stream_fill(c->stream) <= 0)
+        if (!stream_ready(c->stream))
             return OVER;
     }
     if (runtime_of(r->L)->burst > MAX_BURST)
