@@ -71,11 +71,11 @@ local function beginning()
 end
 
 local function leaks(before)
-    local until_ = neap.now() + SETTLE
+    local until_ = neap.realtime.now() + SETTLE
     last = collected()
     local left = difference(before, last)
-    while left and neap.now() < until_ do
-        sleep(0.01)
+    while left and neap.realtime.now() < until_ do
+        neap.realtime.sleep(0.01)
         last = collected()
         left = difference(before, last)
     end
@@ -93,7 +93,7 @@ local function guarded(run)
             run()
         end)
         body.name = "it"
-        local joined, ok, err = pcall(body.join, body, DEADLINE)
+        local joined, ok, err = pcall(neap.realtime.with_timeout, DEADLINE, body.join, body)
         if not joined or ok == nil then -- a deadlock, or too slow
             err = ok and tostring(ok) or "the deadline of " .. DEADLINE .. " s has passed"
             ok = false

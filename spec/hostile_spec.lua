@@ -95,7 +95,7 @@ describe("a careless or hostile script:", function()
             if (ch:try_receive()) then received = received + 1 end
             if i % 1000 == 0 then -- seldom: there are more tasklets at once than ever before
                 collectgarbage()
-                assert.equal(i, (block_on(d, 20)))
+                assert.equal(i, (block_on(d, 100)))
             end
         end
         stop = true

@@ -160,7 +160,7 @@ describe("a slow client", function()
     end)
 
     it("that takes enough is not, though the kernel seldom has room", function()
-        serving(function() return ("x"):rep(6e6) end, { write_timeout = 1.5 }, function(server)
+        serving(function() return ("x"):rep(6e6) end, { write_timeout = 3 }, function(server)
             local s <close> = connect(server)
             s:write(get("/"))
             local came = #assert(s:read_until("\r\n\r\n"))

@@ -441,15 +441,17 @@ describe("a stream from a client", function()
         repeat
             local last = sent
             sleep(0.1)
-        until sent == last and sent > 0
-        assert.is_true(writer.blocked)
+        until sent == last and sent > 0 and writer.blocked
         assert.equal("write on a stream", writer.waiting_on)
         collectgarbage()
         assert.is_true(host.stats().mem - before < 3 * 65536)
 
         stream:settimeout(0.05)
         writer:kill()
-        assert.same({ nil, "timeout", "ETIMEDOUT", n = 3 }, table.pack(stream:write(block)))
+        local got
+        repeat got = table.pack(stream:write(block)) -- the kernel may find more room
+        until not got[1]
+        assert.same({ nil, "timeout", "ETIMEDOUT", n = 3 }, got)
         assert.same({ nil, "timeout", "ETIMEDOUT", n = 3 }, table.pack(stream:flush()))
         stream:settimeout()
         local blocked = spawn(function() return stream:write(block) end)
