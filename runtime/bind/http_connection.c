@@ -346,15 +346,16 @@ struct parts {
     int headers, body;
 };
 
-static bool find_parts(lua_State *L, struct parts *p)
+/* NULL, or what is wrong. */
+static const char *find_parts(lua_State *L, struct parts *p)
 {
     int top = lua_gettop(L), whole;
     *p = (struct parts){.status = 200, .body = RESULT};
     if (lua_type(L, RESULT) != LUA_TNUMBER)
-        return true;
+        return NULL;
     p->status = lua_tointegerx(L, RESULT, &whole);
     if (!whole || p->status < 200 || p->status > 599)
-        return false;
+        return "the handler returned a number that is no status from 200 to 599";
     if (top > RESULT + 1 || is_headers(L, RESULT + 1))
         p->headers = RESULT + 1;
     p->body = p->headers ? RESULT + 2 : RESULT + 1;
@@ -362,7 +363,9 @@ static bool find_parts(lua_State *L, struct parts *p)
         p->headers = 0;
     if (p->body > top || lua_isnil(L, p->body))
         p->body = 0;
-    return !p->headers || lua_istable(L, p->headers);
+    if (p->headers && !lua_istable(L, p->headers))
+        return "the handler returned headers that are no table, before the body";
+    return NULL;
 }
 
 static int begin_answer(lua_State *L)
@@ -436,6 +439,8 @@ static enum next answer(struct run *r)
     lua_State *L = r->L;
     struct parts p;
     int top = lua_gettop(L);
+    while (top > RESULT && lua_isnil(L, top)) /* a wrapper that passes on three results */
+        lua_settop(L, --top);
     if (top >= RESULT && object_test(L, top, OBJECT_DEFERRED)) {
         lua_pushcfunction(L, wait_for_answer); /* its results take its place */
         lua_insert(L, top);
@@ -445,8 +450,9 @@ static enum next answer(struct run *r)
     }
     if (top < RESULT || lua_isnil(L, RESULT))
         return fail_with(r, "the handler returned nothing");
-    if (!find_parts(L, &p))
-        return fail_with(r, "the handler returned a bad status or headers");
+    const char *wrong = find_parts(L, &p);
+    if (wrong)
+        return fail_with(r, wrong);
     if (!p.body) {
         lua_pushstring(L, p.status >= 400 ? http_reason((int)p.status) : "");
         p.body = lua_gettop(L);
