@@ -63,9 +63,10 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *n
 
 /* ---- options ---- */
 
-static const char *const known[] = {
+static const char *const options[] = {
     "ca",  "cert",        "key",     "verify", "hostname",          "alpn",
     "sni", "min_version", "session", "server", "handshake_timeout", NULL};
+static const char *const host_options[] = {"cert", "key", NULL};
 
 /* Pushes an option; its text if it is a string, NULL if it is nil; else raises. [E] */
 static const char *text_option(lua_State *L, int i, const char *name)
@@ -82,7 +83,7 @@ static const char *text_option(lua_State *L, int i, const char *name)
     return text;
 }
 
-static void check_options(lua_State *L, int i)
+static void check_options(lua_State *L, int i, const char *const known[])
 {
     for (lua_pushnil(L); lua_next(L, i); lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
@@ -224,6 +225,7 @@ static bool add_host(lua_State *L, struct context *c, struct problem *p)
     int entry = lua_gettop(L);
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
         luaL_error(L, "bad tls option 'sni' (name = { cert =, key = } expected)");
+    check_options(L, entry, host_options);
     const char *name = lua_tostring(L, -2), *cert = text_option(L, entry, "cert");
     const char *key = text_option(L, entry, "key");
     if (!cert)
@@ -316,7 +318,7 @@ static bool fill_context(lua_State *L, int i, struct context *c, enum tls_use us
                          struct problem *p)
 {
     int top = lua_gettop(L);
-    check_options(L, i);
+    check_options(L, i, options);
     c->min_version = version_option(L, i);
     c->verify = verify_option(L, i);
     c->patience = patience_option(L, i);
