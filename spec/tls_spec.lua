@@ -448,24 +448,50 @@ describe("tls", function()
             assert.equal("ENOENT", trusting(path))
         end)
 
+        -- A folder that was read when it had our authority in it, and has another's since.
+        local function read_folder(name)
+            local other <close> = authority.new("another CA")
+            local folder = ca:path(name)
+            assert.equal(0, (child.shell(([[mkdir %s && cp %s %s/a.pem &&
+                openssl rehash %s && touch -d 2001-01-01 %s]]):format(
+                folder, ca.cert, folder, folder, folder))))
+            assert.equal("accepted", trusting(folder))
+            overwrite(folder .. "/a.pem", other.pem)
+            return folder
+        end
+
         it("are kept for the next connection: a folder is looked at again when its list changes",
             function()
-                local other <close> = authority.new("another CA")
-                local folder = ca:path("trusted")
-                assert.equal(0, (child.shell(([[mkdir %s && cp %s %s/a.pem &&
-                    openssl rehash %s && touch -d 2001-01-01 %s]]):format(
-                    folder, ca.cert, folder, folder, folder))))
+                local folder = read_folder("listed")
                 assert.equal("accepted", trusting(folder))
-                overwrite(folder .. "/a.pem", other.pem)
-                assert.equal("accepted", trusting(folder))
-                ca:file("trusted/b.txt", "")
+                ca:file("listed/b.txt", "")
                 assert.equal("ECERT", trusting(folder))
             end)
 
-        it("are kept only so many", function()
-            for i = 1, 40 do
-                local stream, _, code = dial(1, { ca = ca.cert, alpn = { tostring(i) } })
-                assert.same({ nil, "ECONNREFUSED" }, { stream, code })
+        it("are kept only so many, those that were used last", function()
+            local folder = read_folder("kept")
+            local function dial_others(n)
+                for i = 1, n do
+                    local stream, _, code = dial(1, { ca = ca.cert, alpn = { tostring(i) } })
+                    assert.same({ nil, "ECONNREFUSED" }, { stream, code })
+                end
+            end
+            dial_others(15)
+            assert.equal("accepted", trusting(folder))
+            dial_others(16)
+            assert.equal("ECERT", trusting(folder))
+        end)
+
+        it("are each client's own, though they are kept", function()
+            local listener <close> = listen { cert = good.cert, key = good.key, ca = ca.cert }
+            local told = channel()
+            listener:start(function(stream) told:send(stream:tls().peer.subject) end)
+            for _, name in ipairs { "a", "b", "a" } do
+                local own = ca:issue { cn = name }
+                local client = neap.must(dial(listener.port,
+                    { ca = ca.cert, cert = own.pem .. own.key_pem }))
+                assert.equal("CN=" .. name, told:receive())
+                client:close()
             end
         end)
 
@@ -792,6 +818,27 @@ describe("tls", function()
             reading:join()
             server:close()
             assert.equal("ECLOSED", select(3, server:starttls(identity)))
+        end)
+
+        it("is nothing for a stream that has ended on either side, or is broken", function()
+            local function refused(code, before)
+                local client, server = plain_pair()
+                before(client, server)
+                local got, err, why = server:starttls(identity)
+                assert.same({ nil, code }, { got, why }, err)
+                client:close()
+                server:close()
+            end
+            refused("EPIPE", function(_, server) server:shutdown() end)
+            refused("EPIPE", function(client, server)
+                client:shutdown()
+                assert.is_nil(server:read())
+            end)
+            refused("ECONNRESET", function(client, server)
+                client:setoption("linger", 0)
+                client:close()
+                assert.equal("ECONNRESET", select(3, server:read()))
+            end)
         end)
 
         it("is resumed too, for the options are kept", function()

@@ -2,7 +2,7 @@
 ** loopback, or the path of a unix socket. None of them verifies the server.
 **
 **   updates PLACE N  asks N times for new keys and reads nothing until it has sent "done\n";
-**                    prints the answer, a line
+**                    prints the answer
 **   deaf PLACE N     the same, but never reads; prints how many requests went out, and stays
 **                    until it is killed
 **   ended PLACE N    says "hello", ends its direction, sends N times what is no TLS, and prints
@@ -54,14 +54,14 @@ static int ask_for_keys(SSL *ssl, int n)
     return done;
 }
 
+/* All of it: 0 if it has ended with close_notify. */
 static int print_answer(SSL *ssl)
 {
-    char line[64];
-    int got = SSL_read(ssl, line, sizeof line);
-    if (got <= 0)
-        return 1;
-    fwrite(line, 1, (size_t)got, stdout);
-    return 0;
+    char text[4096];
+    int got;
+    while ((got = SSL_read(ssl, text, sizeof text)) > 0)
+        fwrite(text, 1, (size_t)got, stdout);
+    return SSL_get_error(ssl, got) != SSL_ERROR_ZERO_RETURN;
 }
 
 static int updates(SSL *ssl, int n)
