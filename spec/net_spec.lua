@@ -3,12 +3,7 @@
 
 local fill = require "spec.support.fill"
 local net = require "neap.net"
-
-local function pair()
-    local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-    local client = neap.must(net.connect("127.0.0.1", listener.port))
-    return client, (neap.must(listener:accept()))
-end
+local pair = require "spec.support.tcp"
 
 -- A stream whose output is full.
 local function full()

@@ -3,20 +3,11 @@
 
 local authority = require "spec.support.authority"
 local fill = require "spec.support.fill"
-local finally = require "spec.support.finally"
+local given = require "spec.support.given"
 local host = require "neap.host"
 local net = require "neap.net"
 
-local function paired(body)
-    return function()
-        local a, b = neap.must(net.pair())
-        local _ <close> = finally(function()
-            a:close()
-            b:close()
-        end)
-        body(a, b)
-    end
-end
+local function paired(body) return given(net.pair, body) end
 
 describe("net.pair", function()
     it("gives two connected streams", paired(function(a, b)

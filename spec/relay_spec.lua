@@ -2,8 +2,9 @@
 
 local child = require "spec.support.child"
 local fill = require "spec.support.fill"
-local finally = require "spec.support.finally"
+local given = require "spec.support.given"
 local net = require "neap.net"
+local tcp = require "spec.support.tcp"
 
 -- Two connections in a row, with the ends in the middle to be relayed: the near client's, the
 -- middle's two, the far one's. `open` gives the two ends of one.
@@ -15,20 +16,8 @@ end
 
 local function unix() return neap.must(net.pair()) end
 
-local function tcp()
-    local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-    local client = neap.must(net.connect("127.0.0.1", listener.port))
-    return client, (neap.must(listener:accept()))
-end
-
 local function relayed(open, body)
-    return function()
-        local near, a, b, far = chain(open)
-        local _ <close> = finally(function()
-            for _, s in ipairs { near, a, b, far } do s:close() end
-        end)
-        body(near, a, b, far)
-    end
+    return given(function() return chain(open) end, body)
 end
 
 for kind, open in pairs { unix = unix, tcp = tcp } do

@@ -2,38 +2,23 @@
 
 local child = require "spec.support.child"
 local fill = require "spec.support.fill"
-local finally = require "spec.support.finally"
+local given = require "spec.support.given"
 local host = require "neap.host"
 local net = require "neap.net"
+local pair = require "spec.support.tcp"
 
 local MIB = 1024 * 1024
 
--- Two ends of a connection: the client's, the server's.
-local function pair()
-    local listener <close> = neap.must(net.listen("127.0.0.1", 0))
-    local client = neap.must(net.connect("127.0.0.1", listener.port))
-    return client, (neap.must(listener:accept()))
-end
-
--- The body of an `it` that is given both ends, which are closed after it.
-local function paired(body, open)
-    return function()
-        local client, server, more = (open or pair)()
-        local _ <close> = finally(function()
-            client:close()
-            server:close()
-        end)
-        body(client, server, more)
-    end
-end
+-- The body of an `it` that is given both ends of a connection, which are closed after it.
+local function paired(body) return given(pair, body) end
 
 -- The same with the first of them full, and how many bytes that took. Of a unix socket the
 -- kernel holds so much and no more; of TCP it may come to hold more by itself.
 local function filled(body)
-    return paired(body, function()
+    return given(function()
         local client, server = neap.must(net.pair())
         return client, server, fill(client)
-    end)
+    end, body)
 end
 
 -- The server's end of a connection to a client of peer.c, and that client.

@@ -1,6 +1,6 @@
 -- UDP sockets.
 
-local finally = require "spec.support.finally"
+local given = require "spec.support.given"
 local host = require "neap.host"
 local net = require "neap.net"
 
@@ -8,14 +8,7 @@ local function socket(options) return neap.must(net.udp("127.0.0.1", 0, options)
 
 -- The body of an `it` that is given two sockets, which are closed after it.
 local function both(body)
-    return function()
-        local a, b = socket(), socket()
-        local _ <close> = finally(function()
-            a:close()
-            b:close()
-        end)
-        body(a, b)
-    end
+    return given(function() return socket(), socket() end, body)
 end
 
 describe("a UDP socket", function()
