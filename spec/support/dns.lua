@@ -106,13 +106,16 @@ local function serve_tcp(self, stream)
     end
 end
 
+local used = {} -- ports: what one server has answered would be remembered for the next
+
 -- Starts one. answer(question) gives a message, a list of them, or nil; a message in a table
 -- comes from a wrong port, or with an address beside it from that, 127.0.0.2.
 function dns.start(answer)
     for _ = 1, 10 do
         local listener = neap.must(net.listen("127.0.0.1", 0))
-        local udp = net.udp("127.0.0.1", listener.port)
+        local udp = not used[listener.port] and net.udp("127.0.0.1", listener.port)
         if udp then
+            used[listener.port] = true
             local self = setmetatable({ answer = answer, asked = {}, listener = listener,
                 servers = { "127.0.0.1:" .. listener.port }, udp = udp,
                 other = neap.must(net.udp("127.0.0.1", 0)),
