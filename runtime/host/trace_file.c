@@ -32,7 +32,7 @@ static bool write_all(const char *s, size_t n, off_t at)
     return true;
 }
 
-/* A trace_sink; the last piece brings its own end. */
+/* A tracer_sink; the last piece brings its own end. */
 static void write_trace(void *ud, const char *s, size_t n)
 {
     static const char end[] = "\n]\n";

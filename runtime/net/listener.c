@@ -16,6 +16,7 @@
 static const double first_pause = 0.1, longest_pause = 1;
 
 static const struct wait_class acceptor_class = {.what = "accept", .outside = true};
+
 static void selector_joined(struct wait_queue *q)
 {
     listener_want(container_of(q, struct listener, selectors));

@@ -42,7 +42,7 @@ function net.connect_unix(path, opts) end
 ---@field tls? tls.options
 
 ---Listens for TCP connections.
----@param host string an address or a name; "*": all
+---@param host? string an address in figures, or "localhost"; "*", the default: all
 ---@param port integer 0: any that is free
 ---@param opts? net.listen.options
 ---@return listener? listener
