@@ -1,12 +1,13 @@
 -- The kernel at its stingiest: specs of the networks pass where a read or a write on a socket
--- moves one byte and the next one none (support/shim.c). SPEC_SHIM=all runs all that do.
+-- moves one byte and the next one none, and where every second system call is interrupted
+-- (support/shim.c). SPEC_SHIM=all runs all that do.
 
 local child = require "spec.support.child"
 
 local files = { "protocol", "relay" }
 if os.getenv("SPEC_SHIM") == "all" then
     files = { "protocol", "relay", "unix", "connect", "listener", "net", "stream", "tls",
-        "tls_faults", "tls_trust" }
+        "tls_faults", "tls_trust", "udp", "readiness", "close_race", "conversation", "stdio" }
 end
 
 -- A script with SHIM as it says: its status, and what it prints.
@@ -20,8 +21,8 @@ local function shimmed(mode, script)
         rm -f $shim]], script)
 end
 
-describe("with one byte a time", function()
-    for _, mode in ipairs { "r", "w", "rw" } do
+describe("with one byte a time, or interrupted", function()
+    for _, mode in ipairs { "r", "w", "rw", "i" } do
         it("as SHIM=" .. mode .. " says, other specs pass", function()
             local status, out, err = child.shell([[
                 shim=$(mktemp) && ${CC:-cc} -O2 -shared -fPIC -o $shim spec/support/shim.c -ldl &&
@@ -43,6 +44,13 @@ describe("with one byte a time", function()
             a:flush()
             for _ = 1, 4 do io.write(b:read_some(), " ") end]])
         assert.same({ 0, "t e x t ", "" }, { status, out, err })
+    end)
+
+    it("the shim takes its signal", function()
+        assert.same({ 0, "taken\n", "" }, { shimmed("i", [[
+            local status = io.open("/proc/self/status"):read("a")
+            local caught = tonumber(status:match("SigCgt:%s*(%x+)"), 16)
+            print(caught >> 38 & 1 == 1 and "taken")]]) })
     end)
 
     it("bulk goes both ways at once through TLS", function()
