@@ -149,9 +149,10 @@ describe("tls withstands", function()
         listener:start(function(stream)
             local line, rest = stream:read(), table.pack(stream:read())
             stream:write(answer)
+            stream:flush()
             told:send(line, rest)
         end)
-        local peer = child.start { "build/static/support/tls_peer", "ended", listener.port, "1" }
+        local peer = child.start { "build/static/support/tls_peer", "ended", listener.port, "3000" }
         assert.same({ "hello", { n = 1 } }, { told:receive() })
         assert.same({ 0, answer, "" }, { peer:wait() })
     end)
