@@ -61,9 +61,8 @@ static void start_watch(struct reactor *r, struct watch *w)
 {
     int i = 0;
     stop_watch(r, w);
-    while (i < WATCHES && watches[i].watch)
-        i++;
-    check(i < WATCHES);
+    while (watches[i].watch)
+        check(++i < WATCHES);
     watches[i].watch = w;
     watches[i].fd = (int)w->ev[0];
 }
