@@ -550,17 +550,22 @@ describe("a program", function()
         local server <close> = answering { ["a.test"] = TEN }
         local status, out, err = child.script(([[
             local net = require "neap.net"
-            assert(net.resolve("b.test", { servers = { %q } }) == nil)
+            local six = { family = 6, servers = { %q } }
+            assert(net.resolve("b.test", { servers = six.servers }) == nil)
             local files = {}
             repeat
                 local file = io.open("/dev/null")
                 files[#files + 1] = file
             until not file
-            print(net.resolve("a.test", { servers = { %q } }))
+            print(net.resolve("a.test", { servers = six.servers }))
+            print(net.connect("a.test", 1, six))
             files[1]:close()
-            print(net.resolve("a.test", { servers = { %q } })[1])
-        ]]):format(server.servers[1], server.servers[1], server.servers[1]), "ulimit -n 40"):wait()
-        assert.same({ 0, "nil\tresolve a.test: Too many open files\tEMFILE\n10.0.0.1\n", "" },
+            print(net.resolve("a.test", { servers = six.servers })[1])
+            print(net.connect("a.test", 1, six))
+        ]]):format(server.servers[1]), "ulimit -n 40"):wait()
+        assert.same({ 0, "nil\tresolve a.test: Too many open files\tEMFILE\n" ..
+            "nil\tconnect a.test:1: Too many open files\tEMFILE\n10.0.0.1\n" ..
+            "nil\tconnect a.test:1: the name has no such address\tENOTFOUND\n", "" },
             { status, out, err })
     end)
 

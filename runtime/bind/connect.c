@@ -94,7 +94,7 @@ static unsigned families(lua_State *L)
 }
 
 /* Adds what is known without a lookup. */
-static void add_known(lua_State *L, struct race *r, const char *host, int port)
+static void add_known(struct race *r, const char *host, int port, unsigned wanted)
 {
     static const char *const localhost[] = {"127.0.0.1", "::1"};
     struct address a;
@@ -105,20 +105,21 @@ static void add_known(lua_State *L, struct race *r, const char *host, int port)
     }
     for (int i = 0; i < 2; i++) {
         address_parse(&a, localhost[i], port);
-        if (families(L) & (i == 0 ? NAME_FOUR : NAME_SIX))
+        if (wanted & (i == 0 ? NAME_FOUR : NAME_SIX))
             race_add(r, &a);
     }
 }
 
 /* Begins to look up the name; the race has all it needs. */
-static void look_up(lua_State *L, struct race *r, const struct part_names *part)
+static void look_up(lua_State *L, struct race *r, const struct part_names *part,
+                    unsigned wanted)
 {
     size_t n;
     const char *host = lua_tolstring(L, CONNECT_HOST, &n);
     const char *servers = lua_tostring(L, CONNECT_SERVERS);
     double left = time_left(L);
     r->port = (int)lua_tointeger(L, CONNECT_PORT);
-    if (!race_look_up(r, part, host, n, families(L), servers,
+    if (!race_look_up(r, part, host, n, wanted, servers,
                       left < lookup_timeout ? left : lookup_timeout))
         luaL_error(L, "bad server in '%s'", servers);
 }
@@ -132,11 +133,13 @@ static int start(lua_State *L, const struct part_names *part)
     lua_settop(L, CONNECT_RACE);
     net_new_stream(L);
     net_push_servers_option(L, CONNECT_OPTIONS);
+    unsigned wanted = families(L);
     wait_check(L);
     if (part)
-        look_up(L, r, part);
+        look_up(L, r, part, wanted);
     else
-        add_known(L, r, lua_tostring(L, CONNECT_HOST), (int)lua_tointeger(L, CONNECT_PORT));
+        add_known(r, lua_tostring(L, CONNECT_HOST), (int)lua_tointeger(L, CONNECT_PORT),
+                  wanted);
     if (race_start(r))
         return finish(L);
     return wait_on(L, &r->waiter, time_left(L), 0, raced);

@@ -167,10 +167,10 @@ static int read_system(struct names *n)
     double now = n->core->clock_now();
     struct ares_options fresh = {.lookups = NULL};
     ares_channel channel;
-    int mask, error = names_descriptor_missing();
+    int mask, error;
     if (n->system.lookups && now - n->system_read < RESOLVER_AGE)
         return ARES_SUCCESS;
-    if (error)
+    if ((error = names_descriptor_missing()))
         return -error;
     int status = ares_init(&channel);
     if (status != ARES_SUCCESS)

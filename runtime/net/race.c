@@ -10,7 +10,7 @@
 
 static const double STAGGER = 0.25, RESOLUTION_DELAY = 0.05;
 
-enum { MAX_ADDRESSES = 32 }; /* of a name that are tried */
+enum { MAX_ADDRESSES = 16 }; /* of a name and a family that are tried */
 
 struct attempt {
     struct list all; /* in race.untried or race.running */
@@ -201,7 +201,7 @@ static void on_found(struct lookup *l, const struct address *a)
 {
     struct race *r = container_of(l, struct race, lookup);
     struct address to = *a;
-    if (r->found++ >= MAX_ADDRESSES)
+    if (r->found[a->sa.ss_family == AF_INET]++ >= MAX_ADDRESSES)
         return;
     address_set_port(&to, r->port);
     race_add(r, &to);

@@ -22,8 +22,8 @@ struct race {
 
     const struct part_names *names; /* NULL: the addresses are known */
     struct lookup lookup;
-    int port; /* for what the lookup finds */
-    unsigned found;
+    int port;          /* for what the lookup finds */
+    unsigned found[2]; /* so many: IPv6, IPv4 */
 
     int fd;    /* the winner's; -1: none */
     int error; /* if there is none: the errno of the attempt that tells most; 0: the lookup's */
