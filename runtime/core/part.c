@@ -21,13 +21,8 @@ static const struct part_core core = {
     .memory_resize = memory_resize,
 };
 
-void part_publish(lua_State *L, const char *key, const struct part_table *table)
-{
-    lua_pushlightuserdata(L, (void *)table);
-    lua_setfield(L, LUA_REGISTRYINDEX, key);
-}
-
 void part_open(lua_State *L)
 {
-    part_publish(L, PART_CORE, &core.table);
+    lua_pushlightuserdata(L, (void *)&core.table);
+    lua_setfield(L, LUA_REGISTRYINDEX, PART_CORE);
 }

@@ -52,9 +52,6 @@ struct part_core {
 /* Publishes the core's table. [E] */
 void part_open(lua_State *L);
 
-/* Publishes another layer's, which must outlive the state. [E] */
-void part_publish(lua_State *L, const char *key, const struct part_table *table);
-
 /* A part's: the table under a key, which must be what `own`, a PART_TABLE, says. [E] */
 static inline const void *part_find(lua_State *L, const char *key, struct part_table own)
 {

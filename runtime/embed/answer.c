@@ -1,7 +1,6 @@
 /* C that answers later: a tasklet waits in a binding until the host settles. Script never
 ** sees an answer; slot map neap.answers has it by its id, and the registry anchors it. */
 #include "embed/embed.h"
-#include "embed/value.h"
 
 #include "core/tasklet.h"
 #include "core/wait.h"

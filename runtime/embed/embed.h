@@ -75,6 +75,9 @@ neap_task embed_task(neap *N, struct tasklet *t);
 /* Ends a live tasklet for good; who waits for it gets the text. A result of neap.h. */
 int embed_kill(neap *N, struct tasklet *t, const char *why);
 
+/* Settles with the n values on the top of the main stack, taken off. A result of neap.h. */
+int embed_settle(neap *N, neap_deferred d, bool ok, int n);
+
 /* Tells those whom neap_then has promised it, and nobody could: of tasklets that have ended,
 ** or of all. It wants no memory. */
 void embed_tell_watches(neap *N, bool all);

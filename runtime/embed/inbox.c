@@ -1,6 +1,6 @@
 /* What other threads bring: calls, messages for channels, answers. Each is one block from the
 ** host's allocation function, taken in by the next step in the order in which it came. */
-#include "embed/value.h"
+#include "embed/embed.h"
 
 #include "core/channel.h"
 #include "core/sched.h"
@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- values ---- */
+/* ---- values: copied where they are handed in, pushed by the owner ---- */
 
-bool value_valid(const neap_value *v, int n)
+/* Whether each value is of a known type. */
+static bool valid(const neap_value *v, int n)
 {
     if (n < 0 || (n > 0 && !v))
         return false;
@@ -30,7 +31,8 @@ static size_t text_length(const neap_value *v)
     return v->type == NEAP_BYTES ? v->len : v->type == NEAP_REF ? strlen(v->s) + 1 : 0;
 }
 
-size_t value_bytes(const neap_value *v, int n)
+/* Bytes that a copy of n values takes behind its array. */
+static size_t text_bytes(const neap_value *v, int n)
 {
     size_t sum = 0;
     for (int i = 0; i < n; i++)
@@ -38,7 +40,8 @@ size_t value_bytes(const neap_value *v, int n)
     return sum;
 }
 
-void value_copy(neap_value *to, char *text, const neap_value *v, int n)
+/* Copies n values to `to`, and their texts to `text`. */
+static void copy(neap_value *to, char *text, const neap_value *v, int n)
 {
     for (int i = 0; i < n; i++) {
         size_t length = text_length(&v[i]);
@@ -50,7 +53,8 @@ void value_copy(neap_value *to, char *text, const neap_value *v, int n)
     }
 }
 
-void value_push(lua_State *L, const neap_value *v)
+/* [E] */
+static void push(lua_State *L, const neap_value *v)
 {
     switch (v->type) {
     case NEAP_BOOL:
@@ -89,13 +93,13 @@ struct message {
 static struct message *message_new(neap *N, const neap_value *v, int n)
 {
     size_t head = sizeof(struct message) + (size_t)n * sizeof *v,
-           size = head + value_bytes(v, n);
+           size = head + text_bytes(v, n);
     struct message *m =
         N->config.alloc ? N->config.alloc(N->config.ud, NULL, 0, size) : malloc(size);
     if (!m)
         return NULL;
     *m = (struct message){.size = size, .n = n};
-    value_copy(m->values, (char *)m + head, v, n);
+    copy(m->values, (char *)m + head, v, n);
     return m;
 }
 
@@ -150,7 +154,7 @@ static void push_all(lua_State *L, const struct message *m)
 {
     luaL_checkstack(L, m->n + 4, NULL);
     for (int i = 0; i < m->n; i++)
-        value_push(L, &m->values[i]);
+        push(L, &m->values[i]);
 }
 
 static int push_values(lua_State *L)
@@ -191,7 +195,7 @@ static void take_answer(struct runtime *rt, struct post *p)
 
 int neap_settle_from(neap *N, neap_deferred d, int ok, const neap_value *v, int n)
 {
-    if (!N || !value_valid(v, n))
+    if (!N || !valid(v, n))
         return NEAP_EARG;
     if (!d.id)
         return NEAP_ESTALE;
@@ -320,7 +324,7 @@ static void take_send(struct runtime *rt, struct post *p)
 
 int neap_send(neap *N, neap_chan c, const neap_value *v, int n)
 {
-    if (!N || !value_valid(v, n))
+    if (!N || !valid(v, n))
         return NEAP_EARG;
     if (!c.id)
         return NEAP_ESTALE;
