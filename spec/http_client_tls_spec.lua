@@ -124,6 +124,30 @@ describe("a request over TLS", function()
         end
     end)
 
+    it("goes on when the one that was connecting is killed", function()
+        listening(nil, answering(function() return GOOD end), function(port)
+            local n = 0
+            local front = assert(net.listen("127.0.0.1", 0))
+            front:start(function(stream)
+                n = n + 1
+                if n == 1 then return stream:read("a") end
+                local there <close> = assert(net.connect("127.0.0.1", port))
+                net.relay(stream, there)
+            end)
+            local _ <close> = closing(function() front:shutdown(0) end)
+            local session <close> = http.session { ca = ca.cert }
+            local url = "https://localhost:" .. front.port
+            local hangs = spawn(session.get, session, url)
+            repeat realtime.sleep(0.01) until n == 1
+            local waits = spawn(session.get, session, url)
+            realtime.sleep(0.02)
+            assert.equal(1, n)
+            hangs:kill()
+            local ok, r = waits:join()
+            assert.same({ true, "good" }, { ok, r and r.body })
+        end)
+    end)
+
     it("is not led to plain HTTP", function() -- 227
         listening(nil, answering(function(request)
             if request:find "^GET / " then return GOOD end
@@ -202,6 +226,19 @@ describe("HTTP/2", function()
         assert.is_nil(next(clients, only))
         assert.equal(only, assert(session:get(base)).headers["x-client"])
     end))
+
+    it("has a few connections for more streams than one takes", with_server(function(session, base)
+        local clients, n = {}, 0
+        for _ = 1, 2 do -- the first time not knowing that it is HTTP/2
+            local list = {}
+            for i = 1, 60 do list[i] = i end
+            neap.map(list, function()
+                clients[assert(session:get(base)).headers["x-client"]] = true
+            end)
+        end
+        for _ in pairs(clients) do n = n + 1 end
+        assert.truthy(n <= 15, n)
+    end, 10))
 
     it("loses only the stream that fails", with_server(function(session, base)
         local client = assert(session:get(base)).headers["x-client"]

@@ -355,12 +355,13 @@ static int waited(lua_State *L, int status, lua_KContext want)
     return tell(L, t, (int)want);
 }
 
-/* t:wait("head"|"data"|"end", silence, deadline): "ready" when it has that, or is over; "hungry"
-** when the next piece of its body is to be fed; "timeout" when no byte has come or gone for so
-** many seconds of the wait, or at that time of neap.realtime.now() */
+/* t:wait("head"|"data"|"end"|"sent", silence, deadline): "ready" when it has that, or is over;
+** sent: it has a connection; "hungry" when the next piece of its body is to be fed; "timeout" when
+** no byte has come or gone for so many seconds of the wait, or at that time of
+** neap.realtime.now() */
 static int wait(lua_State *L)
 {
-    static const char *const names[] = {"head", "data", "end", NULL};
+    static const char *const names[] = {"head", "data", "end", "sent", NULL};
     struct transfer *t = check(L);
     int want = 1 << luaL_checkoption(L, WANT, NULL, names);
     luaL_checknumber(L, SILENCE);
@@ -370,7 +371,8 @@ static int wait(lua_State *L)
     return tell(L, t, want);
 }
 
-/* t:head(): the status and the lines of the fields, once they are there */
+/* t:head(): the status, the lines of the fields, and whether it came over HTTP/2, once they are
+** there */
 static int head(lua_State *L)
 {
     struct transfer *t = check(L);
@@ -378,7 +380,8 @@ static int head(lua_State *L)
         return 0;
     lua_pushinteger(L, t->status);
     lua_pushlstring(L, t->head.p ? t->head.p : "", t->head.n);
-    return 2;
+    lua_pushboolean(L, t->shared);
+    return 3;
 }
 
 /* t:read(max): what has come of the body, at most so many bytes; nil: nothing */

@@ -43,7 +43,7 @@ static void bytes_free(struct pool *p, struct bytes *b)
 bool transfer_ready(const struct transfer *t, int want)
 {
     return t->over || t->hungry || (want & WANT_HEAD && t->has_head) ||
-           (want & WANT_DATA && t->body.n > t->taken);
+           (want & WANT_DATA && t->body.n > t->taken) || (want & WANT_SENT && t->sends > 0);
 }
 
 static void wake(struct transfer *t)
@@ -100,6 +100,7 @@ static size_t begin_head(struct transfer *t, const char *s, size_t n)
     if (++t->answers > MAX_ANSWERS)
         return fail(t, "EPROTO", "too many answers of status 1xx");
     t->in_head = true;
+    t->shared = s[5] >= '2';
     t->head.n = 0;
     t->fields = 0;
     t->has_length = t->coded = false;
@@ -290,8 +291,10 @@ static int before_request(void *ud, char *address, char *local_address, int port
         t->stale = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    if (++t->sends <= (t->idempotent ? MAX_SENDS : 1))
+    if (++t->sends <= (t->idempotent ? MAX_SENDS : 1)) {
+        wake(t);
         return CURL_PREREQFUNC_OK;
+    }
     fail(t, "ECONNRESET", "the server has closed the connection");
     return CURL_PREREQFUNC_ABORT;
 }

@@ -11,7 +11,7 @@ struct bytes {
     size_t n, room;
 };
 
-enum transfer_want { WANT_HEAD = 1, WANT_DATA = 2, WANT_END = 4 };
+enum transfer_want { WANT_HEAD = 1, WANT_DATA = 2, WANT_END = 4, WANT_SENT = 8 };
 
 struct transfer {
     struct list all, use; /* in pool.transfers while libcurl has it; in socket->users */
@@ -30,6 +30,7 @@ struct transfer {
     unsigned fields, answers; /* answers: with those of status 1xx */
     int status;
     bool in_head, has_head;
+    bool shared;            /* it came over HTTP/2 */
     bool has_length, coded; /* Content-Length, Transfer-Encoding */
     uint64_t length;
 

@@ -266,8 +266,39 @@ local function lines(r)
     return list
 end
 
--- Begins the request: a transfer; or nil, err, code
-local function begin(session, r)
+local function origin(target)
+    return ("%s://%s:%s"):format(target.scheme, target.host:lower(), target.port)
+end
+
+-- What lets one request after the other find its connection, for a server that may speak HTTP/2:
+-- libcurl would make one for each of those that do not fit on the first. nil: it does not.
+local function gate_of(session, target)
+    if not target.secure then return nil end
+    local key = origin(target)
+    if session.gates[key] == nil then
+        session.gate_count = session.gate_count + 1
+        if session.gate_count > MAX_TARGETS then session.gates, session.gate_count = {}, 1 end
+        session.gates[key] = neap.sync.mutex()
+    end
+    return session.gates[key] or nil
+end
+
+-- Starts the transfer, in its turn. True; or nil, err, code
+local function start(session, r, hold, known, patience)
+    local gate = gate_of(session, r.target)
+    local turn <close> = gate and gate:acquire(math.min(left(r), patience)) or nil
+    if gate and not turn then return nil, "timeout", "ETIMEDOUT" end
+    if session.closed then return nil, "closed", "ECLOSED" end
+    hold.transfer = session.pool:start(r, r.target, lines(r), known, patience)
+    if turn and gate_of(session, r.target) == gate
+        and hold.transfer:wait("sent", r.idle_timeout, r.deadline) == "timeout" then
+        return nil, "timeout", "ETIMEDOUT"
+    end
+    return true
+end
+
+-- Begins the request: true; or nil, err, code
+local function begin(session, r, hold)
     local target, patience = r.target, r.connect_timeout
     local known
     if r.unix or target.in_figures and not r.proxy then
@@ -279,11 +310,10 @@ local function begin(session, r)
         if not known then return nil, err, code end
         patience = math.max(patience - (now() - began), 0)
     end
-    if session.closed then return nil, "closed", "ECLOSED" end
     local cookies = r.headers.cookie
     r.cookies = cookies and table.concat(cookies, "; ") -- libcurl adds the session's
     r.idempotent = IDEMPOTENT[r.method] and not r.pieces
-    return session.pool:start(r, target, lines(r), known, patience)
+    return start(session, r, hold, known, patience)
 end
 
 -- What a URL says, of the last ones remembered: never what holds a user's name.
@@ -300,10 +330,6 @@ end
 -- ---- redirects ----
 
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
-
-local function origin(target)
-    return ("%s://%s:%s"):format(target.scheme, target.host:lower(), target.port)
-end
 
 -- Turns the request to where the answer sends it. True; or nil, err, code
 local function redirect(r, response)
@@ -430,17 +456,16 @@ end
 
 -- One request and its answer; or nil, err, code
 local function hop(session, r, hold)
-    local t, err, code = begin(session, r)
-    if not t then return nil, err, code end
-    hold.transfer = t
-    local ok, _
-    ok, err, code = await(r, t, "head")
+    local ok, err, code = begin(session, r, hold)
+    if ok then ok, err, code = await(r, hold.transfer, "head") end
+    if not ok and not hold.transfer then return nil, err, code end
     if not ok then return describe(r, err, code) end
-    local status, text = t:head()
+    local status, text, shared = hold.transfer:head()
     if not status then
-        _, err, code = t:result()
-        return describe(r, err, code)
+        local _, why, failure = hold.transfer:result()
+        return describe(r, why, failure)
     end
+    if r.target.secure and not shared then session.gates[origin(r.target)] = false end
     return setmetatable({ status = status, headers = fields.parse(text), url = r.target.url },
         Response)
 end
@@ -462,6 +487,7 @@ local function perform(session, r)
         hold.transfer:skip(SKIPPED)
         await(r, hold.transfer, "end")
         hold.transfer:abort()
+        hold.transfer = nil
         local ok
         ok, err, code = redirect(r, response)
         if not ok then return describe(r, err, code) end
@@ -477,6 +503,8 @@ end
 ---@field package pool any
 ---@field package targets table
 ---@field package target_count integer
+---@field package gates table<string, any> false: HTTP/1 is spoken there
+---@field package gate_count integer
 ---@field closed boolean?
 local Session = {}
 Session.__index = Session
@@ -535,8 +563,8 @@ end
 Session.__close = Session.close
 
 local function new(base, cookies)
-    return setmetatable({ base = base, pool = curl.pool(cookies), targets = {}, target_count = 0 },
-        Session)
+    return setmetatable({ base = base, pool = curl.pool(cookies), targets = {}, target_count = 0,
+        gates = {}, gate_count = 0 }, Session)
 end
 
 ---@param opts? table what each of its requests is done with, unless that says otherwise
