@@ -3,7 +3,6 @@
 #include "core/tasklet.h"
 #include "net/race.h"
 
-#include <errno.h>
 #include <string.h>
 
 static const double connect_timeout = 30, lookup_timeout = 5;
@@ -129,7 +128,7 @@ static int start(lua_State *L, const struct part_names *part)
 {
     struct race *r = lua_touserdata(L, CONNECT_RACE);
     if (!take_options(L, r))
-        return net_push_error(L, "connect: the address of option 'bind'", EINVAL);
+        return net_push_no_address(L, "connect: option 'bind'");
     lua_settop(L, CONNECT_RACE);
     net_new_stream(L);
     net_push_servers_option(L, CONNECT_OPTIONS);

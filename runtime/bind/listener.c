@@ -127,15 +127,14 @@ int net_listen(lua_State *L)
     struct address a;
     struct listener *l = new_listener(L);
     struct listener_options o = parse_options(L, 3, ip_options);
-    int r = address_parse(&a, host, (int)port);
-    if (r == 0)
-        r = listener_open(l, runtime_of(L), &a, &o);
+    bool known = address_parse(&a, host, (int)port) == 0;
+    int r = known ? listener_open(l, runtime_of(L), &a, &o) : -EINVAL;
     if (lacks_ipv6(r, host) && address_parse(&a, "0.0.0.0", (int)port) == 0)
         r = listener_open(l, runtime_of(L), &a, &o);
     if (r == 0)
         return 1;
-    lua_pushfstring(L, "listen %s:%d", host, (int)port);
-    return net_push_error(L, lua_tostring(L, -1), -r);
+    const char *what = lua_pushfstring(L, "listen %s:%d", host, (int)port);
+    return known ? net_push_error(L, what, -r) : net_push_no_address(L, what);
 }
 
 /* net.listen_unix(path[, opts]) */

@@ -23,6 +23,14 @@ int net_push_error(lua_State *L, const char *what, int error)
     return 3;
 }
 
+int net_push_no_address(lua_State *L, const char *what)
+{
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: not an address in figures", what);
+    lua_pushliteral(L, "EINVAL");
+    return 3;
+}
+
 int net_push_end(lua_State *L, enum wake why)
 {
     lua_pushnil(L);

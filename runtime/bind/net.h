@@ -8,6 +8,9 @@
 /* Pushes nil, "what: text of the errno", "ENAME"; returns 3. what NULL: no prefix. */
 int net_push_error(lua_State *L, const char *what, int error);
 
+/* The same for a host that is no address in figures where no name is looked up. */
+int net_push_no_address(lua_State *L, const char *what);
+
 /* The same for what broke a stream, in TLS's words if it was that. */
 int net_push_failure(lua_State *L, const struct stream *s, const char *what, int error);
 

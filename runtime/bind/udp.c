@@ -26,7 +26,7 @@ static int check_address(lua_State *L, int i, const char *what, struct address *
     if (address_parse(a, host, (int)port) == 0)
         return 0;
     lua_pushfstring(L, "%s %s:%d", what, host, (int)port);
-    return net_push_error(L, lua_tostring(L, -1), EINVAL);
+    return net_push_no_address(L, lua_tostring(L, -1));
 }
 
 static struct udp_options parse_options(lua_State *L, int i)
@@ -60,17 +60,16 @@ int net_udp(lua_State *L)
     struct udp *u = object_new(L, OBJECT_UDP, sizeof *u, 0);
     u->fd = -1;
     struct udp_options o = parse_options(L, 3);
-    int r = address_parse(&a, host, (int)port);
-    if (r == 0)
-        r = udp_open(u, runtime_of(L), &a, &o);
+    bool known = address_parse(&a, host, (int)port) == 0;
+    int r = known ? udp_open(u, runtime_of(L), &a, &o) : -EINVAL;
     if (r == -EAFNOSUPPORT && strcmp(host, "*") == 0 && /* a kernel without IPv6 */
         address_parse(&a, "0.0.0.0", (int)port) == 0)
         r = udp_open(u, runtime_of(L), &a, &o);
     lua_settop(L, 4);
     if (r == 0)
         return 1;
-    lua_pushfstring(L, "udp %s:%d", host, (int)port);
-    return net_push_error(L, lua_tostring(L, -1), -r);
+    const char *what = lua_pushfstring(L, "udp %s:%d", host, (int)port);
+    return known ? net_push_error(L, what, -r) : net_push_no_address(L, what);
 }
 
 /* ---- sending ---- */
@@ -227,8 +226,9 @@ static int group(lua_State *L, const char *what, bool join)
         return net_push_end(L, WAKE_CLOSED);
     if (!lua_isnoneornil(L, 3) && !(interface = if_nametoindex(luaL_checkstring(L, 3))))
         return net_push_error(L, what, errno);
-    int r = address_parse(&a, host, 0);
-    return give_self(L, what, r < 0 ? r : udp_group(u, &a, interface, join));
+    if (address_parse(&a, host, 0) < 0)
+        return net_push_no_address(L, what);
+    return give_self(L, what, udp_group(u, &a, interface, join));
 }
 
 /* u:join_group(address[, interface]), u:leave_group: a multicast group */
