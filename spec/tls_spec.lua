@@ -720,6 +720,18 @@ describe("tls", function()
             end)
         end)
 
+        it("by a reset is that, in whatever reads", function()
+            cut(function(client, _, w)
+                w.client:setoption("linger", 0)
+                w.client:close()
+                for _, form in ipairs { "a", "l", 100 } do
+                    assert.same({ nil, "read: Connection reset by peer", "ECONNRESET", n = 3 },
+                        table.pack(client:read(form)))
+                end
+                assert.equal(" of it", client:read_some())
+            end)
+        end)
+
         it("leaves what had come before it", function()
             cut(function(client, _, w)
                 w.client:shutdown()
