@@ -17,7 +17,7 @@ libs_tls = -lssl -lcrypto
 src_curl = $(patsubst %,runtime/http/%.c,client pool transfer)
 header_curl = curl/curl.h
 package_curl = libcurl4-openssl-dev
-libs_curl = -lcurl
+libs_curl = -lcurl $(if $(call has,openssl/ssl.h),-lssl -lcrypto)
 RUN_DEPS += $(package_curl)
 
 PART_SRC = $(foreach p,$(PARTS),$(src_$p))

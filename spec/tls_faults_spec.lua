@@ -2,6 +2,7 @@
 
 local authority = require "spec.support.authority"
 local child = require "spec.support.child"
+local http = require "neap.http"
 local net = require "neap.net"
 local tls = require "neap.tls"
 
@@ -50,6 +51,20 @@ local function proxy(port, change)
         if a then a:close() end
         if b then b:close() end
         running:join()
+    end
+end
+
+-- For proxy: handle(record, way, send) gets whole records.
+local function by_record(handle)
+    local rest = { up = "", down = "" }
+    return function(data, way, send)
+        local text = rest[way] .. data
+        while #text >= 5 and #text >= 5 + string.unpack(">I2", text, 4) do
+            local n = 5 + string.unpack(">I2", text, 4)
+            handle(text:sub(1, n), way, send)
+            text = text:sub(n + 1)
+        end
+        rest[way] = text
     end
 end
 
@@ -235,20 +250,6 @@ describe("tls withstands", function()
 
     -- Of a ticket in two records, the client gets one: then nothing can be sent before the other.
     describe("half a message of TLS's own:", function()
-        -- For proxy: handle(record, way, send) gets whole records.
-        local function by_record(handle)
-            local rest = { up = "", down = "" }
-            return function(data, way, send)
-                local text = rest[way] .. data
-                while #text >= 5 and #text >= 5 + string.unpack(">I2", text, 4) do
-                    local n = 5 + string.unpack(">I2", text, 4)
-                    handle(text:sub(1, n), way, send)
-                    text = text:sub(n + 1)
-                end
-                rest[way] = text
-            end
-        end
-
         -- A server holds back half a ticket of what connect(port, options) gives: body(that, go,
         -- leave); go() lets the other half come, leave() ends the connection.
         local function held_back(connect, body)
@@ -438,6 +439,28 @@ describe("tls withstands", function()
         end)
         assert.same({}, failed)
         assert.same({ ["CN=one"] = true, ["CN=two"] = true }, shown)
+    end)
+
+    it("a network that keeps back the end of a response which has no length", function()
+        local listener <close> = listen()
+        listener:start(function(stream)
+            stream:read_until("\r\n\r\n")
+            stream:write("HTTP/1.1 200 OK\r\n\r\nhalf of it")
+        end)
+        local function answered(keeps)
+            local port, done = proxy(listener.port, by_record(function(record, way, send)
+                if not (keeps and way == "down" and #record == 24) then send(record) end
+            end))
+            local session <close> = http.session { ca = ca.cert }
+            local r, err = session:get(("https://localhost:%d/"):format(port))
+            done()
+            return r and r.body, err
+        end
+        assert.equal("half of it", (answered(false)))
+        local body, err = answered(true) -- an alert, of two bytes, is a record of 24
+        assert.is_nil(body)
+        assert.is_string(err)
+        assert.match("unexpected eof", err)
     end)
 
     it("a reset", function()

@@ -340,6 +340,47 @@ void transfer_took(struct transfer *t, size_t n)
     unpause(t);
 }
 
+/* ---- the end of TLS ---- */
+
+/* Below 8.15 libcurl does not tell OpenSSL that a socket has ended, which then cannot tell that
+** the peer's close_notify is missing: a response without a length could be cut. So its BIO, that
+** of OpenSSL alone, is looked after here. */
+#if __has_include(<openssl/ssl.h>)
+#include <openssl/ssl.h>
+
+/* After each call of a connection's BIO; what it returns counts. The BIO's callback argument is
+** set when it has come to its end. */
+static long on_bio(BIO *b, int call, const char *p, size_t n, int command, long argument,
+                   int result, size_t *got)
+{
+    (void)p, (void)n, (void)argument, (void)got;
+    if (call == (BIO_CB_READ | BIO_CB_RETURN))
+        BIO_set_callback_arg(b, result == 0 && !BIO_should_retry(b) ? (char *)b : NULL);
+    if (call == (BIO_CB_CTRL | BIO_CB_RETURN) && command == BIO_CTRL_EOF)
+        return result || BIO_get_callback_arg(b);
+    return result;
+}
+
+static void on_handshake(const SSL *ssl, int where, int result)
+{
+    (void)result;
+    if (where & SSL_CB_HANDSHAKE_DONE)
+        BIO_set_callback_ex(SSL_get_rbio(ssl), on_bio);
+}
+
+/* A new connection's SSL_CTX, if libcurl has OpenSSL. */
+static CURLcode on_context(CURL *e, void *ctx, void *ud)
+{
+    const char *library = curl_version_info(CURLVERSION_NOW)->ssl_version;
+    (void)e, (void)ud;
+    if (library && strncmp(library, "OpenSSL/3", 9) == 0)
+        SSL_CTX_set_info_callback(ctx, on_handshake);
+    return CURLE_OK;
+}
+#else
+#define on_context NULL
+#endif
+
 /* ---- beginning and end ---- */
 
 int transfer_init(struct transfer *t)
@@ -355,7 +396,8 @@ int transfer_init(struct transfer *t)
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L); /* it would outlive a reset */
-    curl_easy_setopt(e, CURLOPT_NOPROXY, "");             /* not the environment's */
+    curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, on_context);
+    curl_easy_setopt(e, CURLOPT_NOPROXY, ""); /* not the environment's */
     curl_easy_setopt(e, CURLOPT_USERAGENT, "neap");
     curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
     curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
