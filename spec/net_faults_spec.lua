@@ -1,4 +1,4 @@
--- The kernel refuses: RELIABILITY.md section 5, rows 2, 9, 10, 18, 47, 48. What cannot be had
+-- The kernel refuses: RELIABILITY.md section 5, rows 2, 7, 9, 10, 18, 46 to 48. What cannot be had
 -- otherwise strace injects into a program of its own, and a network without its interface.
 
 local child = require "spec.support.child"
@@ -193,6 +193,31 @@ describe("a flood of connections that close at once", function()
         assert.is_true(rounds >= 10, rounds .. " rounds")
         pinger:close()
         assert.equal(0, listener:shutdown(10))
+    end)
+end)
+
+describe("SIGPIPE", function()
+    -- Whether it is blocked, ignored, caught, as /proc tells.
+    local function state(text)
+        local got = {}
+        for _, what in ipairs { "SigBlk", "SigIgn", "SigCgt" } do
+            got[what] = tonumber(text:match(what .. ":%s*(%x+)"), 16) >> 12 & 1
+        end
+        return got
+    end
+
+    it("is as the host has it after writes that meet it, and in children", function()
+        local function own()
+            local file <close> = assert(io.open "/proc/self/status")
+            return state(file:read("a"))
+        end
+        local before = own()
+        local a <close>, b = net.pair()
+        b:close()
+        repeat local ok, _, code = a:write("x") until not ok and code == "EPIPE"
+        assert.same(before, own())
+        local cat <close> = io.popen "cat /proc/self/status"
+        assert.same(before, state(cat:read("a")))
     end)
 end)
 

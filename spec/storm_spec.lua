@@ -2,6 +2,7 @@
 -- left and no stack grown.
 
 local child = require "spec.support.child"
+local net = require "neap.net"
 local record = require "spec.support.record"
 
 -- The stress build collects so often that time grows with the square.
@@ -139,7 +140,20 @@ describe(TIMERS .. " timers", function()
     end)
 end)
 
--- f works in several tasklets for ever; timers come in time and the queue stays short.
+-- Ten round trips over a socket, for each of which the reactor must be asked.
+local function talk_over_a_socket()
+    local a <close>, b = net.pair()
+    local _ <close> = b
+    for i = 1, 10 do
+        local reader = spawn(b.read, b)
+        sleep(0)
+        a:write(i, "\n")
+        assert.same({ true, tostring(i) }, { reader:join(60) })
+    end
+end
+
+-- f works in several tasklets for ever; timers and sockets are served in time and the queue stays
+-- short.
 local function beside(f)
     local going, n = true, 0
     local all = {}
@@ -152,13 +166,14 @@ local function beside(f)
         end)
     end
     for _ = 1, 5 do sleep(0.005) end
+    talk_over_a_socket()
     while n <= 4 do sleep(0.005) end
     going = false
     assert.is_true(neap.getruncount() <= 6)
     return all
 end
 
-describe("timers are served beside", function()
+describe("timers and sockets are served beside", function()
     it("tasklets that always give way", function()
         for _, t in ipairs(beside(schedule)) do t:join() end
     end)
