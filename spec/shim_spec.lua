@@ -53,6 +53,28 @@ describe("with one byte a time, or interrupted", function()
             print(caught >> 38 & 1 == 1 and "taken")]]) })
     end)
 
+    it("no signal comes of a peer who goes in the middle of a file, or of a relay", function()
+        assert.same({ 0, "500000 500000\n", "" }, { shimmed("p", [[
+            local net, http = require "neap.net", require "neap.http"
+            local path, text = os.tmpname(), ("x"):rep(500000)
+            local file = io.open(path, "w")
+            file:write(text)
+            file:close()
+            local folder, name = path:match("^(.*)/(.*)$")
+            local server = http.serve({ host = "127.0.0.1" }, http.static(folder))
+            local s = net.connect("127.0.0.1", server.port)
+            s:write("GET /", name, " HTTP/1.0\r\n\r\n")
+            local sent = #s:read("a"):match("\r\n\r\n(.*)")
+            os.remove(path)
+            local near, a = net.pair()
+            local b, far = net.pair()
+            spawn(function() near:write(text) near:close() end)
+            spawn(net.relay, a, b)
+            print(sent .. " " .. #far:read("a"))
+            far:close()
+            server:close()]]) })
+    end)
+
     it("bulk goes both ways at once through TLS", function()
         assert.same({ 0, "400000 400000\n", "" }, { shimmed("rw", [[
             package.path = ...

@@ -85,7 +85,7 @@ static ssize_t splice_out(int from, int to, size_t n)
     struct held_sigpipe h;
     sigpipe_hold(&h);
     ssize_t r = splice_some(from, to, n);
-    sigpipe_release(&h, r == -EPIPE);
+    sigpipe_release(&h, r == (ssize_t)n);
     return r;
 }
 

@@ -20,7 +20,7 @@ static ssize_t send_held(int to, int from, off_t *at, size_t n)
     do
         sent = sendfile(to, from, at, n);
     while (sent < 0 && errno == EINTR);
-    sigpipe_release(&h, sent < 0 && errno == EPIPE);
+    sigpipe_release(&h, sent == (ssize_t)n);
     return sent < 0 ? -errno : sent;
 }
 

@@ -22,11 +22,11 @@ void sigpipe_hold(struct held_sigpipe *h)
     h->pending = sigismember(&pending, SIGPIPE);
 }
 
-void sigpipe_release(const struct held_sigpipe *h, bool broken)
+void sigpipe_release(const struct held_sigpipe *h, bool whole)
 {
     sigset_t pipe = only_sigpipe();
     int error = errno;
-    if (broken && !h->pending)
+    if (!whole && !h->pending)
         sigtimedwait(&pipe, NULL, &(struct timespec){0});
     pthread_sigmask(SIG_SETMASK, &h->mask, NULL);
     errno = error;

@@ -13,7 +13,8 @@ struct held_sigpipe {
 
 void sigpipe_hold(struct held_sigpipe *h);
 
-/* broken: the call has failed with EPIPE. errno stays as it is. */
-void sigpipe_release(const struct held_sigpipe *h, bool broken);
+/* whole: the call has done all that it was asked for. One that has done a part may have raised
+** it at the rest: sendfile and splice are many writes. errno stays as it is. */
+void sigpipe_release(const struct held_sigpipe *h, bool whole);
 
 #endif

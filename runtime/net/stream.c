@@ -332,7 +332,7 @@ static ssize_t write_held(int fd, const char *p, size_t n)
     struct held_sigpipe h;
     sigpipe_hold(&h);
     ssize_t sent = write(fd, p, n);
-    sigpipe_release(&h, sent < 0 && errno == EPIPE);
+    sigpipe_release(&h, sent == (ssize_t)n);
     return sent;
 }
 

@@ -2,7 +2,9 @@
 ** read from a socket (SHIM holds an r) or hands over one for each write (a w), and EAGAIN
 ** every second time. After FEW calls on a descriptor the pieces are larger, or what sends
 ** megabytes would never end. Datagrams are left whole. With an i every second call of those that
-** may wait is interrupted, and a signal comes a thousand times a second. */
+** may wait is interrupted, and a signal comes a thousand times a second. With a p, sendfile and
+** splice move a part and raise SIGPIPE: so does the kernel, whose peer is gone when it comes to
+** the rest. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -34,14 +37,17 @@ static int is_ours(char which)
     return known && shim && strchr(shim, which);
 }
 
-/* How many bytes of n this call is to move; 0: EAGAIN. */
-static size_t ration(unsigned *calls, char which, int fd, size_t n)
+static int is_socket(int fd)
 {
     int type = 0;
     socklen_t length = sizeof type;
-    if (n == 0 || fd < 0 || fd >= DESCRIPTORS || !is_ours(which))
-        return n;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+}
+
+/* How many bytes of n this call is to move; 0: EAGAIN. */
+static size_t ration(unsigned *calls, char which, int fd, size_t n)
+{
+    if (n == 0 || fd < 0 || fd >= DESCRIPTORS || !is_ours(which) || !is_socket(fd))
         return n;
     if (calls[fd]++ % 2)
         return 0;
@@ -85,6 +91,25 @@ ssize_t send(int fd, const void *p, size_t n, int flags)
     return real(fd, p, some, flags);
 }
 
+/* How many of n bytes go; and the end of the call, which has moved so many. */
+static size_t part(size_t n)
+{
+    return is_ours('p') && n > 1 ? n / 2 : n;
+}
+
+static ssize_t parted(ssize_t moved, size_t n)
+{
+    if (is_ours('p') && moved > 0 && (size_t)moved < n)
+        raise(SIGPIPE);
+    return moved;
+}
+
+ssize_t sendfile(int to, int from, off_t *at, size_t n)
+{
+    ssize_t (*real)(int, int, off_t *, size_t) = dlsym(RTLD_NEXT, "sendfile");
+    return parted(real(to, from, at, part(n)), n);
+}
+
 ssize_t splice(int from, loff_t *a, int to, loff_t *b, size_t n, unsigned flags)
 {
     static unsigned calls;
@@ -99,6 +124,8 @@ ssize_t splice(int from, loff_t *a, int to, loff_t *b, size_t n, unsigned flags)
         errno = EAGAIN;
         return -1;
     }
+    if (is_socket(to))
+        return parted(real(from, a, to, b, part(some), flags), some);
     return real(from, a, to, b, some, flags);
 }
 
