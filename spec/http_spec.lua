@@ -2,6 +2,7 @@
 
 local net = require "neap.net"
 local http = require "neap.http"
+local child = require "spec.support.child"
 local support = require "spec.support.http"
 
 local serving, connect, answer = support.serving, support.connect, support.answer
@@ -78,6 +79,30 @@ describe("a handler's answer", function()
         end)
         assert.equal("chunked", headers["transfer-encoding"])
         assert.equal("122333", body)
+    end)
+
+    it("in pieces that ends with an error is cut, and the log tells of it", function()
+        local _, out, log = child.run { "-e", [[
+            local http, net = require "neap.http", require "neap.net"
+            local server <close> = http.serve({ host = "127.0.0.1" }, function(req)
+                local n = 0
+                return function()
+                    n = n + 1
+                    if n == 1 then return "begun" end
+                    if req.path == "/body" then return req:read_some() end
+                    return nil, "no more of it"
+                end
+            end)
+            local s = net.connect("127.0.0.1", server.port)
+            s:write "GET /broken HTTP/1.1\r\nHost: a\r\n\r\n"
+            print((s:read("a"):match "\r\n\r\n(.*)"))
+            s = net.connect("127.0.0.1", server.port)
+            s:write "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+            s:shutdown()
+            print((s:read("a"):match "\r\n\r\n(.*)")) ]] }
+        assert.equal("5\r\nbegun\r\n\n5\r\nbegun\r\n\n", out)
+        assert.truthy(log:find("neap: GET /broken: no more of it", 1, true))
+        assert.is_nil(log:find("/body", 1, true)) -- that a client is gone is no error
     end)
 
     it("may be a deferred, or have one for a body", function()

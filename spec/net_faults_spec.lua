@@ -1,4 +1,4 @@
--- The kernel refuses: RELIABILITY.md section 5, rows 2, 7, 9, 10, 18, 46 to 48. What cannot be had
+-- The kernel refuses: rows 2, 7, 9, 10, 18, 46 to 48 of docs/networks.md. What cannot be had
 -- otherwise strace injects into a program of its own, and a network without its interface.
 
 local child = require "spec.support.child"

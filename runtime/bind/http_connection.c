@@ -605,8 +605,8 @@ static enum next piece_returned(struct run *r)
     }
     if (!lua_isnil(L, RESULT + 1))
         return fail_with(r, "a piece of a body is no text");
-    if (!lua_isnil(L, RESULT + 2))
-        return cut(r);
+    if (!lua_isnil(L, RESULT + 2)) /* an error; if it is not the client's, it is told */
+        return r->c->gone || r->c->refused ? cut(r) : failed(r);
     connection_end_body(r->c);
     return go(r, DRAIN);
 }

@@ -1,4 +1,4 @@
-/* Reading from a stream: the forms of API.md section 8, and those of Lua's own files. */
+/* Reading from a stream: its own forms, and those of Lua's files. */
 #include "bind/stream.h"
 #include "core/tasklet.h"
 #include "net/scan.h"

@@ -1,5 +1,5 @@
-/* Streams as scripts see them (API.md section 8): their life, options and class. Reading is in
-** read.c, writing in write.c. */
+/* Streams as scripts see them: their life, options and class. Reading is in read.c, writing in
+** write.c. */
 #define _GNU_SOURCE
 #include "bind/stream.h"
 

@@ -342,9 +342,9 @@ void transfer_took(struct transfer *t, size_t n)
 
 /* ---- the end of TLS ---- */
 
-/* Below 8.15 libcurl does not tell OpenSSL that a socket has ended, which then cannot tell that
-** the peer's close_notify is missing: a response without a length could be cut. So its BIO, that
-** of OpenSSL alone, is looked after here. */
+/* libcurl 7.88 does not tell OpenSSL that a socket has ended, which then cannot tell that the
+** peer's close_notify is missing: a response without a length could be cut. So its BIO, that of
+** OpenSSL alone, is looked after here. */
 #if __has_include(<openssl/ssl.h>)
 #include <openssl/ssl.h>
 
