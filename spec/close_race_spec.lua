@@ -1,21 +1,10 @@
 -- A close against every wait on what it closes, from everywhere that code runs, and what is done
--- with it afterwards: RELIABILITY.md section 5, row 45. Whoever waits hears of it, once; nobody
+-- with it afterwards: row 45 of docs/networks.md. Whoever waits hears of it, once; nobody
 -- hangs. The helper sees to descriptors, watches, timers and tasklets.
 
 local authority = require "spec.support.authority"
 local fill = require "spec.support.fill"
 local net = require "neap.net"
-
-local identity -- of the servers, as PEM text
-
-local function server_tls()
-    if not identity then
-        local ca <close> = authority.new()
-        identity = ca:issue()
-        identity.ca = ca.pem
-    end
-    return { cert = identity.pem, key = identity.key_pem }
-end
 
 -- ---- what is closed ----
 
@@ -30,8 +19,8 @@ end
 
 local function encrypted()
     local a, b = tcp()
-    local shaking = spawn(b.starttls, b, server_tls())
-    neap.must(a:starttls { ca = identity.ca, hostname = "localhost" })
+    local shaking = spawn(b.starttls, b, authority.server_tls())
+    neap.must(a:starttls(authority.client_tls()))
     shaking:join()
     return a, b
 end
@@ -66,11 +55,13 @@ local writes = {
 
 local handshakes = {
     client = { function(s)
-        return s:starttls { ca = identity.ca, hostname = "localhost" }
-    end, server_tls },
+        return s:starttls(authority.client_tls())
+    end, authority.server_tls },
     server = { function(s)
-        return s:starttls { server = true, cert = identity.pem, key = identity.key_pem }
-    end, server_tls },
+        local tls = authority.server_tls()
+        tls.server = true
+        return s:starttls(tls)
+    end, authority.server_tls },
 }
 
 local function accept(l)

@@ -413,7 +413,8 @@ const char *http_reason(int status)
     return "Status";
 }
 
-bool http_bodiless(int status)
+/* Whether an answer of this status has no body at all. */
+static bool is_bodiless(int status)
 {
     return status < 200 || status == 204 || status == 304;
 }
@@ -489,7 +490,7 @@ static bool body_is_a_burden(const struct connection *c)
 static void put_framing(struct connection *c, int status, uint64_t length)
 {
     c->out_left = UINT64_MAX;
-    c->out_framing = http_bodiless(status)  ? OUT_NONE
+    c->out_framing = is_bodiless(status)    ? OUT_NONE
                      : length != UINT64_MAX ? OUT_LENGTH
                      : c->head.minor > 0    ? OUT_CHUNKED
                                             : OUT_TO_CLOSE;

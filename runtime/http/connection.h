@@ -181,7 +181,4 @@ void connection_next(struct connection *c);
 
 const char *http_reason(int status);
 
-/* Whether an answer of this status has no body at all. */
-bool http_bodiless(int status);
-
 #endif

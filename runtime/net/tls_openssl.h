@@ -96,9 +96,6 @@ void tls_open_cache(lua_State *L);
 /* Sets *p; returns false. */
 bool tls_complain(struct problem *p, const char *code, const char *what, const char *why);
 
-/* What OpenSSL says of the last failure. */
-const char *tls_why(void);
-
 /* Whether it is PEM text, not a path. */
 bool tls_is_pem(const char *text);
 

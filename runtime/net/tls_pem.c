@@ -18,10 +18,11 @@ bool tls_complain(struct problem *p, const char *code, const char *what, const c
     return false;
 }
 
-const char *tls_why(void)
+/* What OpenSSL says of the last failure. */
+static const char *last_reason(void)
 {
-    const char *why = ERR_reason_error_string(ERR_peek_error());
-    return why ? why : "unusable";
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
+    return reason ? reason : "unusable";
 }
 
 bool tls_is_pem(const char *text)
@@ -144,7 +145,7 @@ bool tls_load_identity(SSL_CTX *ctx, const char *cert, const char *key, struct p
         return false;
     bool ok = use_chain(ctx, b);
     if (!ok)
-        tls_complain(p, "EINVAL", title(cert), tls_why());
+        tls_complain(p, "EINVAL", title(cert), last_reason());
     BIO_free(b);
     if (!ok)
         return false;
@@ -154,7 +155,7 @@ bool tls_load_identity(SSL_CTX *ctx, const char *cert, const char *key, struct p
         return false;
     ok = use_key(ctx, b) && SSL_CTX_check_private_key(ctx) == 1;
     if (!ok)
-        tls_complain(p, "EINVAL", title(key), tls_why());
+        tls_complain(p, "EINVAL", title(key), last_reason());
     BIO_free(b);
     return ok;
 }
@@ -178,13 +179,13 @@ bool tls_load_authorities(SSL_CTX *ctx, const char *ca, bool server, struct prob
     struct stat st;
     if (!tls_is_pem(ca) && stat(ca, &st) == 0 && S_ISDIR(st.st_mode))
         return SSL_CTX_load_verify_dir(ctx, ca) == 1 ||
-               tls_complain(p, "EINVAL", ca, tls_why());
+               tls_complain(p, "EINVAL", ca, last_reason());
     BIO *b = open_pem(ca, p);
     if (!b)
         return false;
     bool ok = add_authorities(ctx, b, server);
     if (!ok)
-        tls_complain(p, "EINVAL", title(ca), tls_why());
+        tls_complain(p, "EINVAL", title(ca), last_reason());
     BIO_free(b);
     return ok;
 }

@@ -101,4 +101,28 @@ end
 function authority:remove() os.execute("rm -rf " .. self.dir) end
 authority.__close = authority.remove
 
+-- ---- a pair of ends for specs that are about something else ----
+
+local identity -- of the servers, as PEM text
+
+local function identify()
+    if not identity then
+        local ca <close> = authority.new()
+        identity = ca:issue()
+        identity.ca = ca.pem
+    end
+    return identity
+end
+
+-- Options of a server's TLS; the first call makes the certificates.
+function authority.server_tls()
+    local own = identify()
+    return { cert = own.pem, key = own.key_pem }
+end
+
+-- Those of a client that trusts it.
+function authority.client_tls()
+    return { ca = identify().ca, hostname = "localhost" }
+end
+
 return authority

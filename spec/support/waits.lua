@@ -281,21 +281,7 @@ end
 
 -- ---- TLS ----
 
-local identity -- as PEM text
-
-local function server_tls()
-    if not identity then
-        local ca <close> = authority.new()
-        identity = ca:issue()
-        identity.ca = ca.pem
-    end
-    return { cert = identity.pem, key = identity.key_pem }
-end
-
-local function client_tls()
-    server_tls()
-    return { ca = identity.ca, hostname = "localhost" }
-end
+local server_tls, client_tls = authority.server_tls, authority.client_tls
 
 -- As `connected`, with the handshake done.
 local function encrypted(call, ...)
